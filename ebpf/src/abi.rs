@@ -1,0 +1,358 @@
+//! What kernel and user space both see: keys, values, map names and sizes. Layouts are `repr(C)`
+//! without padding, asserted at compile time; a change of any of them is a new `LAYOUT_VERSION`,
+//! which names the pin directory, so that a successor never reads another version's maps.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::gcra::Limit;
+
+/// Version of everything in this file; appended to the pin directory's name.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Map names: the statics in `maps.rs` (bpf) carry the same identifiers.
+pub mod maps {
+    pub const CLIENTS: &str = "CLIENTS";
+    pub const FRONT: &str = "FRONT";
+    pub const BUDGET: &str = "BUDGET";
+    pub const BANS: &str = "BANS";
+    pub const ALLOW4: &str = "ALLOW4";
+    pub const ALLOW6: &str = "ALLOW6";
+    pub const DENY4: &str = "DENY4";
+    pub const DENY6: &str = "DENY6";
+    pub const OWN: &str = "OWN";
+    pub const SCOPE: &str = "SCOPE";
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const RULES: &str = "RULES";
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const CLOCK: &str = "CLOCK";
+    pub const EVENTS: &str = "EVENTS";
+
+    /// Every map, in the order of the packet path.
+    pub const ALL: [&str; 15] = [
+        RULES, ACTIVE, SCOPE, OWN, ALLOW4, ALLOW6, DENY4, DENY6, BANS, CLIENTS, BUDGET, FRONT, COUNTERS,
+        EVENTS, CLOCK,
+    ];
+}
+
+/// Program names.
+pub mod programs {
+    pub const PACKETS: &str = "packets";
+    pub const CHARGE: &str = "charge";
+    pub const PROOF: &str = "proof";
+}
+
+/// Smallest and default capacity of `CLIENTS`, in entries.
+pub const CLIENTS_MIN: u32 = 4_096;
+pub const CLIENTS_DEFAULT: u32 = 262_144;
+/// Lines of `FRONT`, 64 bytes each (8 slots): 8 MiB.
+pub const FRONT_LINES: u32 = 1 << 17;
+/// Default capacity of `BANS`.
+pub const BANS_DEFAULT: u32 = 65_536;
+/// Capacity of each list trie, in prefixes; tries allocate as they fill.
+pub const LIST_PREFIXES: u32 = 1 << 20;
+/// Capacity of `OWN`, in addresses of this host.
+pub const OWN_ADDRESSES: u32 = 4_096;
+/// Bytes of `EVENTS`.
+pub const EVENTS_BYTES: u32 = 256 * 1024;
+
+/// A client as every plane, log and store knows it: IPv6 is the upper half of the address (its
+/// /64), IPv4 is [`ClientKey::V4_TAG`] with the address below. 4000::/3 is unassigned, so the two
+/// cannot meet on a real network; packets that claim it are dropped as `bad_source`.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(pub u64);
+
+impl ClientKey {
+    /// Upper 32 bits of every IPv4 key.
+    pub const V4_TAG: u64 = 0x4000_0000_0000_0000;
+
+    /// The key of an IPv4 address.
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self(Self::V4_TAG | u32::from_be_bytes(octets) as u64)
+    }
+
+    /// The key of an IPv6 address as it stands on the wire; v4-mapped addresses are not folded.
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        Self((u128::from_be_bytes(octets) >> 64) as u64)
+    }
+
+    /// The key of a socket's or header's address: ::ffff:a.b.c.d is the IPv4 client a.b.c.d.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self::v6(v6.octets()),
+        }
+    }
+
+    /// Whether this is an IPv4 client.
+    pub const fn is_v4(self) -> bool {
+        self.0 >> 32 == Self::V4_TAG >> 32
+    }
+
+    /// The first address of what the key stands for: the IPv4 address or the /64's base.
+    pub fn address(self) -> IpAddr {
+        if self.is_v4() {
+            IpAddr::V4(Ipv4Addr::from_bits((self.0 & 0xffff_ffff) as u32))
+        } else {
+            IpAddr::V6(Ipv6Addr::from_bits((self.0 as u128) << 64))
+        }
+    }
+}
+
+/// Canonical text: `192.0.2.1` or `2001:db8:0:1::/64`.
+impl core::fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.address() {
+            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+impl core::fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which GCRA word of an entry: the index into [`ClientEntry::tat`] and [`Rules::limits`].
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    Packets = 0,
+    Bytes = 1,
+    Syns = 2,
+    Requests = 3,
+}
+
+/// Words in an entry.
+pub const WORDS: usize = 4;
+
+/// Flag of [`ClientEntry::flags`]: the client finished a handshake.
+pub const PROVED: u64 = 1;
+
+/// One client in `CLIENTS`. TAT words change by compare-and-swap only; `passed` and `dropped` are
+/// statistics written by single stores (a lost count under contention is accepted).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientEntry {
+    /// Theoretical arrival times, ns of CLOCK_MONOTONIC, indexed by [`Word`].
+    pub tat: [u64; WORDS],
+    /// Kept for the blocked-until cell.
+    pub spare: u64,
+    pub flags: u64,
+    pub passed: u64,
+    pub dropped: u64,
+}
+
+/// A ban in `BANS`, written by user space only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ban {
+    /// First jiffy at which it is over; `u64::MAX` for ever.
+    pub until_jiffies: u64,
+    /// [`Ban::SHED`] or [`Ban::OPERATOR`].
+    pub reason: u32,
+    /// Step of `limit.client.shed`, from 0; 0 for an operator's.
+    pub level: u32,
+}
+
+impl Ban {
+    /// Made by shedding.
+    pub const SHED: u32 = 1;
+    /// Made by an operator; never displaced.
+    pub const OPERATOR: u32 = 2;
+    /// No end.
+    pub const FOR_EVER: u64 = u64::MAX;
+}
+
+/// Budget classes of the unproved.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Syn = 0,
+    Tcp = 1,
+    Other = 2,
+}
+
+/// Number of [`Class`]es.
+pub const CLASSES: usize = 3;
+
+/// What one CPU has spent in the present tick, in `BUDGET`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    pub tick: u64,
+    pub used: [u32; CLASSES],
+    /// Events sent in this tick.
+    pub events: u32,
+    /// Packets refused since load because the class's budget was spent.
+    pub exhausted: [u64; CLASSES],
+}
+
+/// Flags of [`Rules::flags`].
+pub mod flags {
+    /// Turn every drop into pass and count what would have been.
+    pub const OBSERVE: u64 = 1;
+    /// ALLOW holds at least one prefix.
+    pub const HAS_ALLOW: u64 = 1 << 1;
+    /// DENY holds at least one prefix.
+    pub const HAS_DENY: u64 = 1 << 2;
+    /// Drop frames that cannot be parsed, instead of leaving them to the stack.
+    pub const DROP_MALFORMED: u64 = 1 << 3;
+    /// Packets to addresses that are not this host's are in scope too.
+    pub const FORWARDED: u64 = 1 << 4;
+}
+
+/// What the packet path applies. `RULES` has two; the word in `ACTIVE` says which one holds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// By [`Word`]; [`Limit::NONE`] where there is none.
+    pub limits: [Limit; WORDS],
+    /// Unproved packets a CPU may pass in a tick, by [`Class`].
+    pub budget: [u64; CLASSES],
+    /// A tick is `jiffies >> tick_shift`.
+    pub tick_shift: u64,
+    /// Events a CPU may send in a tick.
+    pub events_per_tick: u64,
+    /// Secret of this boot, mixed into FRONT's hash.
+    pub seed: u64,
+    /// Bits of `flags`.
+    pub flags: u64,
+    pub spare: u64,
+}
+
+/// Packets and bytes of one verdict and action in `COUNTERS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// A sampled decision, in `EVENTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Jiffies: reading the clock would cost what the sample saves.
+    pub jiffies: u64,
+    /// [`ClientKey`], 0 where parsing did not get that far.
+    pub key: u64,
+    pub ifindex: u32,
+    pub length_bytes: u32,
+    /// `verdict::Verdict` as its number.
+    pub verdict: u8,
+    /// `verdict::Action` as its number.
+    pub action: u8,
+    pub protocol: u8,
+    pub class: u8,
+    pub destination_port: u16,
+    pub spare: u16,
+}
+
+/// Operation of the program `charge`; `args[1]` of its test run.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Take `n` from a word; a client without an entry gets one, PROVED: whoever charges has its connection.
+    Charge = 0,
+    /// Insert or mark the entry PROVED.
+    Prove = 1,
+    /// TAT = max(TAT, now + `n` ns): debt that others saw.
+    Raise = 2,
+    /// TAT = now on all words: forgiven.
+    Forgive = 3,
+    /// Answer the debt, change nothing.
+    Peek = 4,
+    /// Write the kernel's jiffies to `CLOCK`, for who needs a ban's moment; no entry is touched.
+    Clock = 5,
+}
+
+/// Positions in the arguments of `charge`.
+pub mod charge_arg {
+    pub const KEY: usize = 0;
+    pub const OP: usize = 1;
+    pub const WORD: usize = 2;
+    /// Units for CHARGE, ns for RAISE.
+    pub const N: usize = 3;
+    pub const INTERVAL: usize = 4;
+    pub const TAU_NS: usize = 5;
+}
+
+/// The answer of `charge`: bit 31 denied, bit 30 error, bits 0-29 debt (TAT - now) in microseconds,
+/// rounded up, saturating.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChargeAnswer(pub u32);
+
+impl ChargeAnswer {
+    const DENIED: u32 = 1 << 31;
+    const ERROR: u32 = 1 << 30;
+    const DEBT: u32 = Self::ERROR - 1;
+
+    /// An admitted charge, or the answer of any other operation.
+    pub const fn admitted(debt_ns: u64) -> Self {
+        Self(Self::debt_us(debt_ns))
+    }
+
+    pub const fn denied(debt_ns: u64) -> Self {
+        Self(Self::DENIED | Self::debt_us(debt_ns))
+    }
+
+    /// The map refused (`errno` of the insert) or the arguments were wrong.
+    pub const fn error(errno: u32) -> Self {
+        Self(Self::ERROR | (errno & 0xffff))
+    }
+
+    pub const fn is_denied(self) -> bool {
+        self.0 & Self::DENIED != 0
+    }
+
+    pub const fn is_error(self) -> bool {
+        self.0 & Self::ERROR != 0
+    }
+
+    /// Debt in ns, up to one microsecond above the true one, never below (unless saturated).
+    pub const fn debt_ns(self) -> u64 {
+        (self.0 & Self::DEBT) as u64 * 1_000
+    }
+
+    /// The errno of an error.
+    pub const fn errno(self) -> u32 {
+        self.0 & 0xffff
+    }
+
+    const fn debt_us(debt_ns: u64) -> u32 {
+        let us = debt_ns.wrapping_add(999) / 1_000;
+        if us > Self::DEBT as u64 { Self::DEBT } else { us as u32 }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<ClientEntry>() == 64);
+    assert!(size_of::<Ban>() == 16);
+    assert!(size_of::<Budget>() == 48);
+    assert!(size_of::<Rules>() == 128);
+    assert!(size_of::<Count>() == 16);
+    assert!(size_of::<Event>() == 32);
+    assert!(size_of::<Limit>() == 16);
+};
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{Ban, Budget, ClientEntry, Count, Event, Rules};
+
+    // SAFETY: repr(C), integers only, no padding (sizes asserted above): every byte pattern is a value.
+    unsafe impl aya::Pod for ClientEntry {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for Ban {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for Budget {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for Rules {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for Count {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for Event {}
+}

@@ -1,0 +1,5 @@
+//! Which limits apply to a request, the strictest answer, and when refusals become a shed. No HTTP types.
+
+mod config;
+
+pub use config::{Config, Shed};

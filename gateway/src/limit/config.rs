@@ -1,0 +1,37 @@
+//! `[limit.client]`.
+
+use std::time::Duration;
+
+use crate::model::Rate;
+
+/// Limits of each client address: IPv4 /32, IPv6 /64. A None is not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    pub requests: Option<Rate>,
+    pub packets: Option<Rate>,
+    /// Burst at least 64 KiB.
+    pub bytes: Option<Rate>,
+    pub syns: Option<Rate>,
+    pub shed: Shed,
+}
+
+/// `shed_after` and `shed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shed {
+    /// So many refused requests...
+    pub refused: u32,
+    /// ...within this time shed the client.
+    pub within: Duration,
+    /// Length by level; empty: never shed.
+    pub steps: Vec<Duration>,
+}
+
+impl Default for Shed {
+    fn default() -> Self {
+        Self {
+            refused: 20,
+            within: Duration::from_secs(10),
+            steps: [10, 60, 600, 3600].map(Duration::from_secs).to_vec(),
+        }
+    }
+}

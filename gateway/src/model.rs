@@ -1,0 +1,15 @@
+//! What Weir serves and limits, as values: no serde, no async, no IO, no HTTP types. Foreign texts
+//! (weir.toml, later Tyk's) are compiled into these by config/ and tyk/; the data side builds its
+//! snapshot from them.
+
+mod api;
+mod client;
+mod decision;
+mod rate;
+
+pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Listener, StaticAnswer, Upstream};
+pub use client::{Client, Origin};
+pub use decision::{Decision, LimitName, Refusal, Standing};
+pub use rate::Rate;
+pub use weir_ebpf::abi::ClientKey;
+pub use weir_ebpf::gcra::Limit;

@@ -1,0 +1,92 @@
+//! An API as published: where it listens, who may use it, how it answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Rate;
+
+/// Everything that is served: the one list a snapshot is built from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    pub apis: Vec<Arc<Api>>,
+}
+
+/// A socket that accepts clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Port 0 takes a free one, printed at start.
+    pub address: SocketAddr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Unique; a label of metrics.
+    pub name: Arc<str>,
+    /// Lower case, without port; None serves any host that no other API names.
+    pub host: Option<Arc<str>>,
+    /// Starts with '/'. Selects by whole path segments: `/orders/` and `/orders` both serve `/orders` and `/orders/7`, not `/ordersX`.
+    pub listen_path: Arc<str>,
+    /// Whether the listen path is taken off before the upstream sees the path.
+    pub strip_listen_path: bool,
+    pub answer: Answer,
+    pub auth: Option<Auth>,
+    pub limits: Vec<LimitRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Respond(StaticAnswer),
+    /// At least one.
+    Forward(Vec<Upstream>),
+}
+
+/// `respond = { status, body, content_type }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticAnswer {
+    /// 200 to 599.
+    pub status: u16,
+    pub body: Arc<str>,
+    pub content_type: Arc<str>,
+}
+
+/// A backend: plain HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `host:port` as written, the Host that is sent and the pool's name.
+    pub authority: Arc<str>,
+    /// Path prefix put before the request's path; empty or without trailing '/'.
+    pub path: Arc<str>,
+    /// At least 1.
+    pub weight: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// API keys from a file, present there by SHA-256 only.
+    Key(Arc<[KeyRow]>),
+}
+
+/// A row of keys.toml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    pub name: Arc<str>,
+    pub sha256: [u8; 32],
+}
+
+/// A limit beside the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitRow {
+    pub key: LimitKey,
+    pub rate: Rate,
+}
+
+/// Identity that a limit counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitKey {
+    /// Each client address, at this API.
+    Client,
+    /// Each credential; needs `auth`.
+    Credential,
+    /// All who use this API together.
+    Api,
+}

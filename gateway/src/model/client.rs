@@ -1,0 +1,19 @@
+//! Who a request comes from, after the trusted-proxy rules.
+
+use weir_ebpf::abi::ClientKey;
+
+/// A client and how it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub key: ClientKey,
+    pub origin: Origin,
+}
+
+/// How a client's address is known; decides the plane that may hold its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is the socket's peer: its entry may be the kernel's, and it may be shed.
+    Peer,
+    /// A trusted proxy named it: held in the process table, never shed.
+    Forwarded,
+}

@@ -1,0 +1,97 @@
+//! Where a client's limit is held: the kernel's entry, reached by the program `charge`, or the
+//! process table. The request path calls [`Plane::charge`] and does not know which. Also the bans,
+//! and the handles of the pinned maps.
+
+mod bans;
+mod clock;
+mod kernel;
+mod maps;
+mod table;
+
+use crate::model::{Client, ClientKey, Decision, Limit, Origin, Standing};
+
+pub use bans::{BanReason, BanRow, Bans};
+pub use clock::{jiffies_hz, now_ns};
+pub use kernel::{Charge, ChargeError};
+pub use maps::{Maps, MapsError, PinDir};
+pub use table::Table;
+use weir_ebpf::abi::Word;
+use weir_ebpf::gcra::Outcome;
+
+/// Both planes; shared by all workers.
+pub struct Plane {
+    /// The kernel plane's `charge`; None where there is no kernel plane.
+    charge: Option<Charge>,
+    table: Table,
+}
+
+impl Plane {
+    /// `clients` entries in the process table; `charge` where the kernel plane is on.
+    pub fn new(charge: Option<Charge>, clients: u32) -> Self {
+        Self { charge, table: Table::new(clients) }
+    }
+
+    /// Takes `n` requests from the client's `limit`, in whichever plane holds it.
+    pub fn charge(&self, client: Client, limit: &Limit, n: u64, now_ns: u64) -> Decision {
+        if !limit.is_set() {
+            return Decision::Allow(Standing { debt_ns: 0 });
+        }
+        match (&self.charge, client.origin) {
+            (Some(charge), Origin::Peer) => charge
+                .requests(client.key, limit, n)
+                .unwrap_or_else(|_| charge_table(&self.table, client.key.0, limit, n, now_ns)),
+            (None, _) | (Some(_), Origin::Forwarded) => {
+                charge_table(&self.table, client.key.0, limit, n, now_ns)
+            }
+        }
+    }
+
+    /// The client's standing on `word`; takes nothing.
+    pub fn peek(&self, client: Client, word: Word, now_ns: u64) -> Standing {
+        let process = || self.table.read(client.key.0).map_or(0, |tat_ns| tat_ns.saturating_sub(now_ns));
+        let debt_ns = match (&self.charge, client.origin) {
+            (Some(charge), Origin::Peer) => charge.peek(client.key, word).unwrap_or(0),
+            (None, _) | (Some(_), Origin::Forwarded) => process(),
+        };
+        Standing { debt_ns }
+    }
+
+    /// Forgives the client's debt in both planes.
+    pub fn forgive(&self, key: ClientKey, now_ns: u64) -> Result<(), ChargeError> {
+        self.table.set_present(key.0, now_ns);
+        match &self.charge {
+            Some(charge) => charge.forgive(key),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that the client finished a handshake; nothing to do without a kernel plane.
+    pub fn prove(&self, key: ClientKey) -> Result<(), ChargeError> {
+        match &self.charge {
+            Some(charge) => charge.prove(key),
+            None => Ok(()),
+        }
+    }
+
+    /// The process table, for gauges.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+}
+
+/// A charge on a table of TATs: the process table's clients, and limits by other keys.
+pub fn charge_table(table: &Table, key: u64, limit: &Limit, n: u64, now_ns: u64) -> Decision {
+    let outcome = table.update(key, now_ns, |tat_ns| match limit.decide(tat_ns, now_ns, n) {
+        Outcome::Conforming { tat_ns } => {
+            (Some(tat_ns), Decision::Allow(Standing { debt_ns: tat_ns - now_ns }))
+        }
+        Outcome::Over { debt_ns } => (None, deny(limit, debt_ns, n)),
+    });
+    outcome
+}
+
+fn deny(limit: &Limit, debt_ns: u64, n: u64) -> Decision {
+    // What costs more than the burst never conforms: the burst's own length is the honest answer left.
+    let retry_after_ns = limit.wait_ns(debt_ns, n).unwrap_or(limit.tau_ns);
+    Decision::Deny { standing: Standing { debt_ns }, retry_after_ns }
+}

@@ -1,0 +1,20 @@
+//! The clock that both planes charge by.
+
+use nix::time::{ClockId, clock_getres, clock_gettime};
+
+/// CLOCK_MONOTONIC in ns: what bpf_ktime_get_ns reads.
+pub fn now_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(nanoseconds).unwrap_or_default()
+}
+
+/// Jiffies a second (CONFIG_HZ): the coarse clock's resolution is one tick.
+pub fn jiffies_hz() -> u64 {
+    let tick_ns = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map(nanoseconds).unwrap_or_default();
+    1_000_000_000_u64.checked_div(tick_ns).unwrap_or(250)
+}
+
+fn nanoseconds(time: nix::sys::time::TimeSpec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or_default();
+    let nanoseconds = u64::try_from(time.tv_nsec()).unwrap_or_default();
+    seconds * 1_000_000_000 + nanoseconds
+}

@@ -1,0 +1,4 @@
+//! What Weir says of itself: metrics and log lines. Called from everywhere but store and model; names nothing of them.
+
+pub mod log;
+pub mod metrics;

@@ -1,0 +1,1 @@
+//! Log lines: lowercase, facts as fields, to standard error.

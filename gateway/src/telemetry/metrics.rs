@@ -1,0 +1,169 @@
+//! Every metric's name, labels and help text; the one place where they stand. Labels are bounded:
+//! API and limit names from the configuration, fixed reasons; never an address or a key.
+//! Code counts into handles that were looked up at publish, so a request touches atomics only.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// All that is counted by code. What is read at scrape time (kernel counters, tables) joins by [`Metrics::collect`].
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    /// Open client connections.
+    pub connections: Gauge,
+    pub connections_accepted: Counter,
+    /// Clients put into BANS for coming on after 429.
+    pub sheds: Counter,
+    connections_closed: Family<ReasonLabel, Counter>,
+    malformed: Family<ReasonLabel, Counter>,
+    refusals: Family<LimitLabel, Counter>,
+    requests: Family<RequestLabel, Counter>,
+    durations: Family<ApiLabel, Histogram, fn() -> Histogram>,
+    upstream_faults: Family<FaultLabel, Counter>,
+}
+
+/// One API's handles, looked up at publish.
+#[derive(Clone)]
+pub struct ApiMetrics {
+    /// Answers by status class, 1xx to 5xx.
+    pub answers: [Counter; 5],
+    /// From a request's head to the head of its answer.
+    pub duration_seconds: Histogram,
+    pub connect_failed: Counter,
+    pub connect_timeout: Counter,
+    pub response_timeout: Counter,
+    pub broken: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabel {
+    limit: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabel {
+    api: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    api: String,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabel {
+    api: String,
+    fault: &'static str,
+}
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// 100 us to about 26 s, each four times the last.
+fn duration_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 4.0, 10))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("weir");
+        let metrics = Self {
+            registry: Arc::default(),
+            connections: Gauge::default(),
+            connections_accepted: Counter::default(),
+            sheds: Counter::default(),
+            connections_closed: Family::default(),
+            malformed: Family::default(),
+            refusals: Family::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(duration_buckets),
+            upstream_faults: Family::default(),
+        };
+        registry.register("connections", "Open client connections", metrics.connections.clone());
+        registry.register(
+            "connections_accepted",
+            "Client connections accepted",
+            metrics.connections_accepted.clone(),
+        );
+        registry.register(
+            "connections_closed",
+            "Client connections that the gateway refused or ended, by reason",
+            metrics.connections_closed.clone(),
+        );
+        registry.register("sheds", "Clients shed for coming on after 429", metrics.sheds.clone());
+        registry.register("http_malformed", "Malformed requests, by reason", metrics.malformed.clone());
+        registry.register("refusals", "Requests refused with 429, by limit", metrics.refusals.clone());
+        registry.register("requests", "Requests answered, by API and status class", metrics.requests.clone());
+        registry.register(
+            "request_duration_seconds",
+            "From a request's head to the head of its answer",
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "upstream_faults",
+            "Exchanges that the upstream failed, by API and fault",
+            metrics.upstream_faults.clone(),
+        );
+        *metrics.locked() = registry;
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Adds what is read at scrape time.
+    pub fn collect(&self, collector: Box<dyn Collector>) {
+        self.locked().register_collector(collector);
+    }
+
+    /// The whole in OpenMetrics text.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.locked())?;
+        Ok(text)
+    }
+
+    pub fn api(&self, api: &str) -> ApiMetrics {
+        let fault =
+            |fault| self.upstream_faults.get_or_create_owned(&FaultLabel { api: api.to_owned(), fault });
+        ApiMetrics {
+            answers: CLASSES
+                .map(|class| self.requests.get_or_create_owned(&RequestLabel { api: api.to_owned(), class })),
+            duration_seconds: self.durations.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
+            connect_failed: fault("connect_failed"),
+            connect_timeout: fault("connect_timeout"),
+            response_timeout: fault("response_timeout"),
+            broken: fault("broken"),
+        }
+    }
+
+    /// Refusals of the limit `name`.
+    pub fn refusals(&self, name: &str) -> Counter {
+        self.refusals.get_or_create_owned(&LimitLabel { limit: name.to_owned() })
+    }
+
+    /// Connections that we refused or ended for `reason`.
+    pub fn closed(&self, reason: &'static str) -> Counter {
+        self.connections_closed.get_or_create_owned(&ReasonLabel { reason })
+    }
+
+    /// Malformed requests, by `reason`.
+    pub fn malformed(&self, reason: &'static str) -> Counter {
+        self.malformed.get_or_create_owned(&ReasonLabel { reason })
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
