@@ -1,1 +1,54 @@
-//! budget
+//! What the unproved may pass together: packets by class, tick and CPU. Per-CPU memory, so there is
+//! nothing to lock; ticks are counted in jiffies, so there is no clock to read. A flood of sources ends here.
+
+use crate::abi::{Budget, Class, Rules};
+
+/// Begins a new tick where one has begun.
+#[inline(always)]
+pub fn roll(budget: &mut Budget, rules: &Rules, jiffies: u64) {
+    let tick = jiffies >> (rules.tick_shift & 63);
+    if budget.tick != tick {
+        budget.tick = tick;
+        budget.used = [0; 3];
+        budget.events = 0;
+    }
+}
+
+/// Whether the class may pass another packet in this tick; refusals are counted.
+#[inline(always)]
+pub fn has_room(budget: &mut Budget, rules: &Rules, class: Class) -> bool {
+    let Budget { used: [syn, tcp, other], exhausted: [no_syn, no_tcp, no_other], .. } = budget;
+    let [for_syn, for_tcp, for_other] = rules.budget;
+    let (used, refused, room) = match class {
+        Class::Syn => (syn, no_syn, for_syn),
+        Class::Tcp => (tcp, no_tcp, for_tcp),
+        Class::Other => (other, no_other, for_other),
+    };
+    if u64::from(*used) < room {
+        return true;
+    }
+    *refused = refused.wrapping_add(1);
+    false
+}
+
+/// Notes that a packet of the class passed.
+#[inline(always)]
+pub fn spend(budget: &mut Budget, class: Class) {
+    let [syn, tcp, other] = &mut budget.used;
+    let used = match class {
+        Class::Syn => syn,
+        Class::Tcp => tcp,
+        Class::Other => other,
+    };
+    *used = used.wrapping_add(1);
+}
+
+/// Whether an event may be sent in this tick; counts it.
+#[inline(always)]
+pub fn may_tell(budget: &mut Budget, rules: &Rules) -> bool {
+    let room = u64::from(budget.events) < rules.events_per_tick;
+    if room {
+        budget.events = budget.events.wrapping_add(1);
+    }
+    room
+}

@@ -103,3 +103,64 @@ impl Limit {
         }
     }
 }
+
+/// A word that several CPUs change: the kernel's map memory, or an atomic.
+pub trait Cell: Copy {
+    fn load(self) -> u64;
+    /// Compare and swap; whether it took.
+    fn swap(self, old: u64, new: u64) -> bool;
+}
+
+/// Swaps that one charge tries. A loss means that another charge on this word won; after so many
+/// within nanoseconds the client is far above any limit, so it is refused and counted.
+pub const TRIES: usize = 8;
+
+/// What became of a charge on a shared word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charged {
+    Conforming { debt_ns: u64 },
+    Over { debt_ns: u64 },
+    /// [`TRIES`] swaps were lost.
+    Contended,
+}
+
+/// Charges `n` units to `cell`: decides and swaps until one of both is final.
+#[inline(always)]
+pub fn charge<C: Cell>(cell: C, limit: &Limit, n: u64, now_ns: u64) -> Charged {
+    for _ in 0..TRIES {
+        let present = cell.load();
+        match limit.decide(present, now_ns, n) {
+            Outcome::Over { debt_ns } => return Charged::Over { debt_ns },
+            Outcome::Conforming { tat_ns } => {
+                if cell.swap(present, tat_ns) {
+                    return Charged::Conforming { debt_ns: tat_ns.wrapping_sub(now_ns) };
+                }
+            }
+        }
+    }
+    Charged::Contended
+}
+
+/// Moves the word up to `tat_ns` where it is behind: debt that others saw.
+#[inline(always)]
+pub fn raise<C: Cell>(cell: C, tat_ns: u64) -> bool {
+    for _ in 0..TRIES {
+        let present = cell.load();
+        if present >= tat_ns || cell.swap(present, tat_ns) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Moves the word down to `now_ns` where it is ahead: forgiven.
+#[inline(always)]
+pub fn forgive<C: Cell>(cell: C, now_ns: u64) -> bool {
+    for _ in 0..TRIES {
+        let present = cell.load();
+        if present <= now_ns || cell.swap(present, now_ns) {
+            return true;
+        }
+    }
+    false
+}

@@ -20,7 +20,7 @@ pub mod verdict;
 
 pub mod path;
 
-#[expect(unsafe_code, reason = "Pod: maps copy these types as plain bytes")]
+#[cfg_attr(feature = "user", expect(unsafe_code, reason = "Pod: maps copy these types as plain bytes"))]
 pub mod abi;
 
 #[cfg(feature = "build")]

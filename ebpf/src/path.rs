@@ -1,1 +1,148 @@
-//! path
+//! The packet path: a frame goes in, a verdict comes out. One function on one screen; the maps are a
+//! trait, so that the very same path runs in the kernel and on a host.
+
+use crate::abi::{Budget, Class, ClientKey, Rules, Word, flags};
+use crate::frame::Frame;
+use crate::gcra::{self, Cell, Charged};
+use crate::packet::{Address, Packet, parse};
+use crate::scope::{PortBit, SourceKind, own_key};
+use crate::verdict::Verdict;
+use crate::{budget, front};
+
+/// What the path asks of the maps and clocks.
+pub trait Maps {
+    type Cell: Cell;
+    type Entry: Entry<Cell = Self::Cell>;
+
+    fn scope_word(&self, word_idx: u32) -> u64;
+    /// Whether an address of this host has this key.
+    fn is_own(&self, own_key: u64) -> bool;
+    fn is_listed(&self, list: List, source: &Address) -> bool;
+    /// First jiffy after the ban of `key`; None without a ban.
+    fn ban_until(&self, key: ClientKey) -> Option<u64>;
+    fn client(&self, key: ClientKey) -> Option<Self::Entry>;
+    /// This CPU's budget; None when the map is missing.
+    fn budget(&self) -> Option<&mut Budget>;
+    /// Charges an unproved source's slot; whether it conforms.
+    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool;
+    fn jiffies(&self) -> u64;
+    fn now_ns(&self) -> u64;
+}
+
+/// A client's entry, shared with other CPUs and with user space.
+pub trait Entry: Copy {
+    type Cell: Cell;
+
+    fn cell(self, word: Word) -> Self::Cell;
+    fn is_proved(self) -> bool;
+    fn note_passed(self);
+    fn note_dropped(self);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Allow,
+    Deny,
+}
+
+/// A verdict and whom it met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    pub verdict: Verdict,
+    /// None where parsing did not get that far.
+    pub packet: Option<Packet>,
+}
+
+/// Judges a frame.
+#[inline(always)]
+pub fn decide<F: Frame + ?Sized, M: Maps>(frame: &F, length_bytes: u32, maps: &M, rules: &Rules) -> Decided {
+    match parse(frame) {
+        Ok(packet) => Decided { verdict: judge(&packet, length_bytes, maps, rules), packet: Some(packet) },
+        Err(verdict) => Decided { verdict, packet: None },
+    }
+}
+
+#[inline(always)]
+fn judge<M: Maps>(packet: &Packet, length_bytes: u32, maps: &M, rules: &Rules) -> Verdict {
+    if !in_scope(packet, maps, rules) {
+        return Verdict::OutOfScope;
+    }
+    match SourceKind::of(&packet.source) {
+        SourceKind::LinkLocal => return Verdict::LinkLocal,
+        SourceKind::Bad => return Verdict::BadSource,
+        SourceKind::Client => {}
+    }
+    if rules.flags & flags::HAS_ALLOW != 0 && maps.is_listed(List::Allow, &packet.source) {
+        return Verdict::Allowed;
+    }
+    if rules.flags & flags::HAS_DENY != 0 && maps.is_listed(List::Deny, &packet.source) {
+        return Verdict::Denied;
+    }
+    let key = packet.client();
+    if maps.ban_until(key).is_some_and(|until_jiffies| maps.jiffies() < until_jiffies) {
+        return Verdict::Banned;
+    }
+    match maps.client(key) {
+        Some(entry) if entry.is_proved() => proved(entry, packet.class(), length_bytes, maps, rules),
+        Some(_) | None => unproved(key, packet.class(), maps, rules),
+    }
+}
+
+#[inline(always)]
+fn in_scope<M: Maps>(packet: &Packet, maps: &M, rules: &Rules) -> bool {
+    let bit = PortBit::of(packet);
+    maps.scope_word(bit.word_idx) & bit.mask != 0
+        && (rules.flags & flags::FORWARDED != 0 || maps.is_own(own_key(&packet.destination)))
+}
+
+/// A client that finished a handshake: each word it has a limit for is charged, in order.
+#[inline(always)]
+fn proved<M: Maps>(entry: M::Entry, class: Class, length_bytes: u32, maps: &M, rules: &Rules) -> Verdict {
+    let now_ns = maps.now_ns();
+    let [packets, bytes, syns, _] = &rules.limits;
+    let is_syn = class as u32 == Class::Syn as u32;
+    let steps = [
+        (packets, Word::Packets, 1, Verdict::Packets, true),
+        (bytes, Word::Bytes, u64::from(length_bytes), Verdict::Bytes, true),
+        (syns, Word::Syns, 1, Verdict::Syns, is_syn),
+    ];
+    for (limit, word, n, over, applies) in steps {
+        if !applies || !limit.is_set() {
+            continue;
+        }
+        match gcra::charge(entry.cell(word), limit, n, now_ns) {
+            Charged::Conforming { .. } => {}
+            Charged::Over { .. } => {
+                entry.note_dropped();
+                return over;
+            }
+            Charged::Contended => {
+                entry.note_dropped();
+                return Verdict::Contended;
+            }
+        }
+    }
+    entry.note_passed();
+    Verdict::Conforming
+}
+
+/// Everybody else: the class's budget first, where a flood ends without a clock read, then the source's own slot.
+#[inline(always)]
+fn unproved<M: Maps>(key: ClientKey, class: Class, maps: &M, rules: &Rules) -> Verdict {
+    let Some(budget) = maps.budget() else { return Verdict::NoRules };
+    budget::roll(budget, rules, maps.jiffies());
+    if !budget::has_room(budget, rules, class) {
+        return match class {
+            Class::Syn => Verdict::BudgetSyn,
+            Class::Tcp => Verdict::BudgetTcp,
+            Class::Other => Verdict::BudgetOther,
+        };
+    }
+    let [packets, _, syns, _] = rules.limits;
+    let limit = front::limit_for(matches!(class, Class::Syn), packets, syns);
+    if limit.is_set() && !maps.front(key, rules, limit.cost_ns(1), limit.tau_ns) {
+        return Verdict::Front;
+    }
+    budget::spend(budget, class);
+    Verdict::Unproved
+}

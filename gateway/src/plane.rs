@@ -4,16 +4,22 @@
 
 mod bans;
 mod clock;
+mod events;
 mod kernel;
 mod maps;
+mod pins;
 mod table;
+
+use std::sync::Arc;
 
 use crate::model::{Client, ClientKey, Decision, Limit, Origin, Standing};
 
-pub use bans::{BanReason, BanRow, Bans};
+pub use bans::{BanError, BanReason, BanRow, Bans};
 pub use clock::{jiffies_hz, now_ns};
+pub use events::Events;
 pub use kernel::{Charge, ChargeError};
-pub use maps::{Maps, MapsError, PinDir};
+pub use maps::{CounterRow, Maps, MapsError, Wanted};
+pub use pins::PinDir;
 pub use table::Table;
 use weir_ebpf::abi::Word;
 use weir_ebpf::gcra::Outcome;
@@ -21,13 +27,13 @@ use weir_ebpf::gcra::Outcome;
 /// Both planes; shared by all workers.
 pub struct Plane {
     /// The kernel plane's `charge`; None where there is no kernel plane.
-    charge: Option<Charge>,
+    charge: Option<Arc<Charge>>,
     table: Table,
 }
 
 impl Plane {
     /// `clients` entries in the process table; `charge` where the kernel plane is on.
-    pub fn new(charge: Option<Charge>, clients: u32) -> Self {
+    pub fn new(charge: Option<Arc<Charge>>, clients: u32) -> Self {
         Self { charge, table: Table::new(clients) }
     }
 
@@ -38,7 +44,7 @@ impl Plane {
         }
         match (&self.charge, client.origin) {
             (Some(charge), Origin::Peer) => charge
-                .requests(client.key, limit, n)
+                .take(client.key, Word::Requests, limit, n)
                 .unwrap_or_else(|_| charge_table(&self.table, client.key.0, limit, n, now_ns)),
             (None, _) | (Some(_), Origin::Forwarded) => {
                 charge_table(&self.table, client.key.0, limit, n, now_ns)

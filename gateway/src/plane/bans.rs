@@ -2,15 +2,37 @@
 //! asks. Written by shedding and by operators, never from the packet path.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aya::maps::{IterableMap as _, Map, MapData, MapError};
+use weir_ebpf::abi::{Ban, maps};
+
+use super::clock::jiffies_hz;
+use super::maps::open;
+use super::{Charge, ChargeError, Maps, MapsError, PinDir};
 use crate::model::ClientKey;
 
-/// Both kinds of bans of this node. Full: the shed row that ends first goes; an operator's never.
+#[cfg(test)]
+mod tests;
+
+/// The bans of this node. Full: the shed row that ends first goes; an operator's never.
 pub struct Bans {
-    rows: RwLock<HashMap<ClientKey, BanRow>>,
+    state: Mutex<State>,
     capacity: u32,
+}
+
+/// This process is the only writer while it lives, so what it holds is what BANS holds.
+struct State {
+    rows: HashMap<ClientKey, BanRow>,
+    kernel: Option<KernelRows>,
+}
+
+struct KernelRows {
+    map: aya::maps::HashMap<MapData, u64, Ban>,
+    maps: Arc<Maps>,
+    charge: Arc<Charge>,
+    tick_ns: u64,
 }
 
 /// A ban as it is told.
@@ -34,21 +56,49 @@ pub enum BanReason {
 pub enum BanError {
     #[error("all {0} bans are an operator's: remove some, or raise [kernel] bans")]
     Full(u32),
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+    #[error(transparent)]
+    Charge(#[from] ChargeError),
 }
 
 impl Bans {
     /// Without a kernel plane.
     pub fn in_process(capacity: u32) -> Self {
-        Self { rows: RwLock::default(), capacity }
+        Self { state: Mutex::new(State { rows: HashMap::new(), kernel: None }), capacity }
+    }
+
+    /// Over the pinned BANS, with what a predecessor left there.
+    pub fn in_kernel(
+        pins: &PinDir,
+        maps: Arc<Maps>,
+        charge: Arc<Charge>,
+        now_ns: u64,
+    ) -> Result<Self, BanError> {
+        let map: aya::maps::HashMap<MapData, u64, Ban> = open(pins, maps::BANS, Map::HashMap)?;
+        let capacity = in_bans(map.map().info())?.max_entries();
+        let kernel = KernelRows { map, maps, charge, tick_ns: 1_000_000_000 / jiffies_hz().max(1) };
+        let rows = kernel.read(now_ns)?;
+        Ok(Self { state: Mutex::new(State { rows, kernel: Some(kernel) }), capacity })
+    }
+
+    pub fn capacity(&self) -> u32 {
+        self.capacity
     }
 
     /// The ban that holds for `key` now.
     pub fn find(&self, key: ClientKey, now_ns: u64) -> Option<BanRow> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.get(&key).copied().filter(|row| row.holds(now_ns))
+        self.locked().rows.get(&key).copied().filter(|row| row.holds(now_ns))
     }
 
-    /// Bans `key` for `length` (None: for ever), over whatever stood there.
+    /// Whether accept must close this client's connections: only where no kernel drops its packets.
+    pub fn closes(&self, key: ClientKey, now_ns: u64) -> bool {
+        let state = self.locked();
+        state.kernel.is_none() && state.rows.get(&key).is_some_and(|row| row.holds(now_ns))
+    }
+
+    /// Bans for `length` (None: for ever), over whatever stood there; an operator's ban is not
+    /// replaced by a shed.
     pub fn add(
         &self,
         key: ClientKey,
@@ -57,33 +107,39 @@ impl Bans {
         length: Option<Duration>,
         now_ns: u64,
     ) -> Result<(), BanError> {
-        let until_ns =
-            length.map(|length| now_ns.saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)));
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        if rows.len() >= self.capacity as usize && !rows.contains_key(&key) {
-            let first = rows
-                .values()
-                .filter(|row| row.reason == BanReason::Shed)
-                .min_by_key(|row| row.until_ns)
-                .map(|row| row.key);
-            rows.remove(&first.ok_or(BanError::Full(self.capacity))?);
+        let mut state = self.locked();
+        let held = state.rows.get(&key).filter(|row| row.holds(now_ns));
+        if held.is_some_and(|held| held.reason == BanReason::Operator) && reason == BanReason::Shed {
+            return Ok(());
         }
-        rows.insert(key, BanRow { key, reason, level, until_ns });
-        Ok(())
+        if !state.rows.contains_key(&key) && state.rows.len() >= self.capacity as usize {
+            state.drop_over(now_ns)?;
+        }
+        if !state.rows.contains_key(&key) && state.rows.len() >= self.capacity as usize {
+            let shed = state.rows.values().filter(|row| row.reason == BanReason::Shed);
+            let first = shed.min_by_key(|row| row.until_ns).ok_or(BanError::Full(self.capacity))?.key;
+            state.remove(first)?;
+        }
+        let until_ns = length.map(|length| now_ns.saturating_add(as_ns(length)));
+        state.set(BanRow { key, reason, level, until_ns }, now_ns)
     }
 
     /// Lifts the ban; whether one held.
-    pub fn remove(&self, key: ClientKey, now_ns: u64) -> bool {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        rows.remove(&key).is_some_and(|row| row.holds(now_ns))
+    pub fn remove(&self, key: ClientKey, now_ns: u64) -> Result<bool, BanError> {
+        Ok(self.locked().remove(key)?.is_some_and(|row| row.holds(now_ns)))
     }
 
-    /// Those that hold, the first to end first.
-    pub fn list(&self, now_ns: u64) -> Vec<BanRow> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let mut held: Vec<_> = rows.values().copied().filter(|row| row.holds(now_ns)).collect();
+    /// Those that hold, the first to end first. Those that are over are taken out.
+    pub fn list(&self, now_ns: u64) -> Result<Vec<BanRow>, BanError> {
+        let mut state = self.locked();
+        state.drop_over(now_ns)?;
+        let mut held: Vec<_> = state.rows.values().copied().collect();
         held.sort_by_key(|row| (row.until_ns.unwrap_or(u64::MAX), row.key));
-        held
+        Ok(held)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,4 +147,82 @@ impl BanRow {
     fn holds(&self, now_ns: u64) -> bool {
         self.until_ns.is_none_or(|until_ns| until_ns > now_ns)
     }
+}
+
+impl State {
+    fn set(&mut self, row: BanRow, now_ns: u64) -> Result<(), BanError> {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.set(row, now_ns)?;
+        }
+        self.rows.insert(row.key, row);
+        Ok(())
+    }
+
+    fn remove(&mut self, key: ClientKey) -> Result<Option<BanRow>, BanError> {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.remove(key)?;
+        }
+        Ok(self.rows.remove(&key))
+    }
+
+    fn drop_over(&mut self, now_ns: u64) -> Result<(), BanError> {
+        let over: Vec<_> = self.rows.values().filter(|row| !row.holds(now_ns)).map(|row| row.key).collect();
+        for key in over {
+            self.remove(key)?;
+        }
+        Ok(())
+    }
+}
+
+impl KernelRows {
+    fn read(&self, now_ns: u64) -> Result<HashMap<ClientKey, BanRow>, BanError> {
+        let jiffies = self.jiffies()?;
+        let rows = self.map.iter().map(|row| {
+            row.map(|(key, ban)| (ClientKey(key), self.row(ClientKey(key), &ban, jiffies, now_ns)))
+        });
+        in_bans(rows.collect())
+    }
+
+    fn row(&self, key: ClientKey, ban: &Ban, jiffies: u64, now_ns: u64) -> BanRow {
+        let left = ban.until_jiffies.saturating_sub(jiffies);
+        let until_ns = (ban.until_jiffies != Ban::FOR_EVER)
+            .then(|| now_ns.saturating_add(left.saturating_mul(self.tick_ns)));
+        let reason = if ban.reason == Ban::OPERATOR { BanReason::Operator } else { BanReason::Shed };
+        BanRow { key, reason, level: ban.level, until_ns }
+    }
+
+    fn set(&mut self, row: BanRow, now_ns: u64) -> Result<(), BanError> {
+        let jiffies = self.jiffies()?;
+        // Rounded up, so that a ban is never shorter than told.
+        let until_jiffies = row.until_ns.map_or(Ban::FOR_EVER, |until_ns| {
+            jiffies.saturating_add(until_ns.saturating_sub(now_ns).div_ceil(self.tick_ns))
+        });
+        let reason = match row.reason {
+            BanReason::Shed => Ban::SHED,
+            BanReason::Operator => Ban::OPERATOR,
+        };
+        in_bans(self.map.insert(row.key.0, Ban { until_jiffies, reason, level: row.level }, 0))
+    }
+
+    fn remove(&mut self, key: ClientKey) -> Result<(), BanError> {
+        match self.map.remove(&key.0) {
+            Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => in_bans(result),
+        }
+    }
+
+    /// The kernel's jiffies now: the program writes them, the map shows them.
+    fn jiffies(&self) -> Result<u64, BanError> {
+        self.charge.tell_jiffies()?;
+        Ok(self.maps.told_jiffies()?)
+    }
+}
+
+fn in_bans<T>(result: Result<T, MapError>) -> Result<T, BanError> {
+    Ok(result.map_err(|source| MapsError::Map { name: maps::BANS, source: Box::new(source) })?)
+}
+
+fn as_ns(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,281 @@
-//! Handles of the pinned maps.
+//! Handles of the pinned maps, for who writes rules and lists and for who reads counters. Opening
+//! wants the permission of the pins' files only; no capability.
 
-/// The folder of one instance's pins: `[kernel] pin_dir` with the layout version.
-pub struct PinDir;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-pub struct Maps;
+use aya::Pod;
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use ipnet::IpNet;
+use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Count, Rules, flags, maps};
+use weir_ebpf::packet::Address;
+use weir_ebpf::scope::{PortBit, SCOPE_WORDS, own_key};
+use weir_ebpf::verdict::{COUNTER_CELLS, cell_labels};
+
+use super::clock::now_ns;
+use super::pins::PinDir;
+use crate::model::ClientKey;
+
+/// Readers of the idle rules have finished by then: a packet takes microseconds.
+const FLIP_REST: Duration = Duration::from_millis(10);
+
+/// Open handles of one instance's maps.
+pub struct Maps {
+    writer: Mutex<Writer>,
+    clients: Mutex<aya::maps::HashMap<MapData, u64, ClientEntry>>,
+    counters: PerCpuArray<MapData, Count>,
+    budget: PerCpuArray<MapData, Budget>,
+    clock: Array<MapData, u64>,
+}
+
+/// What `apply` changes, under one lock.
+struct Writer {
+    rules: Array<MapData, Rules>,
+    active: Array<MapData, u64>,
+    scope: Array<MapData, u64>,
+    own: HashMap<MapData, u64, u64>,
+    allow: Tries,
+    deny: Tries,
+    flipped_ns: u64,
+}
+
+struct Tries {
+    v4: LpmTrie<MapData, [u8; 4], u32>,
+    v6: LpmTrie<MapData, [u8; 16], u32>,
+}
+
+/// All that the packet path applies; [`Maps::apply`] makes the maps say it.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The seed and the list flags are filled in by `apply`.
+    pub rules: Rules,
+    pub ports: Vec<PortBit>,
+    /// Addresses of this host.
+    pub own: Vec<IpAddr>,
+    pub allow: BTreeSet<IpNet>,
+    pub deny: BTreeSet<IpNet>,
+}
+
+/// One line of COUNTERS, summed over the CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterRow {
+    pub verdict: &'static str,
+    pub action: &'static str,
+    pub packets: u64,
+    pub bytes: u64,
+}
 
 #[derive(Debug, thiserror::Error)]
-pub enum MapsError {}
+pub enum MapsError {
+    #[error("map {name}: {source}")]
+    Map { name: &'static str, source: Box<MapError> },
+}
+
+fn in_map<T>(name: &'static str, result: Result<T, MapError>) -> Result<T, MapsError> {
+    result.map_err(|source| MapsError::Map { name, source: Box::new(source) })
+}
+
+/// Opens the pinned map `name` as `T`.
+pub(super) fn open<T>(pins: &PinDir, name: &'static str, wrap: fn(MapData) -> Map) -> Result<T, MapsError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let data = in_map(name, MapData::from_pin(pins.map(name)))?;
+    in_map(name, T::try_from(wrap(data)))
+}
+
+impl Maps {
+    pub fn open(pins: &PinDir) -> Result<Self, MapsError> {
+        let tries = |v4, v6| -> Result<Tries, MapsError> {
+            Ok(Tries { v4: open(pins, v4, Map::LpmTrie)?, v6: open(pins, v6, Map::LpmTrie)? })
+        };
+        let writer = Writer {
+            rules: open(pins, maps::RULES, Map::Array)?,
+            active: open(pins, maps::ACTIVE, Map::Array)?,
+            scope: open(pins, maps::SCOPE, Map::Array)?,
+            own: open(pins, maps::OWN, Map::HashMap)?,
+            allow: tries(maps::ALLOW4, maps::ALLOW6)?,
+            deny: tries(maps::DENY4, maps::DENY6)?,
+            flipped_ns: 0,
+        };
+        Ok(Self {
+            writer: Mutex::new(writer),
+            clients: Mutex::new(open(pins, maps::CLIENTS, Map::LruHashMap)?),
+            counters: open(pins, maps::COUNTERS, Map::PerCpuArray)?,
+            budget: open(pins, maps::BUDGET, Map::PerCpuArray)?,
+            clock: open(pins, maps::CLOCK, Map::Array)?,
+        })
+    }
+
+    /// Makes the maps say `wanted`. Lists grow before they shrink, and the rules change last and
+    /// whole: at no moment is a packet judged by half of two rule sets. Clients keep every TAT.
+    /// `seed` is taken where there was no seed yet.
+    pub fn apply(&self, wanted: &Wanted, seed: u64) -> Result<(), MapsError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write_scope(&wanted.ports)?;
+        writer.write_own(&wanted.own)?;
+        writer.allow.write([maps::ALLOW4, maps::ALLOW6], &wanted.allow)?;
+        writer.deny.write([maps::DENY4, maps::DENY6], &wanted.deny)?;
+        let mut rules = wanted.rules;
+        rules.flags |= if wanted.allow.is_empty() { 0 } else { flags::HAS_ALLOW };
+        rules.flags |= if wanted.deny.is_empty() { 0 } else { flags::HAS_DENY };
+        writer.write_rules(rules, seed)
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Result<Rules, MapsError> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = writer.active_idx()?;
+        in_map(maps::RULES, writer.rules.get(&active, 0))
+    }
+
+    /// Packets by verdict and action since the maps were made; lines that never counted are left out.
+    pub fn counters(&self) -> Result<Vec<CounterRow>, MapsError> {
+        let mut rows = Vec::new();
+        for cell in 0..COUNTER_CELLS {
+            let Some((verdict, action)) = cell_labels(cell) else { continue };
+            let per_cpu = in_map(maps::COUNTERS, self.counters.get(&cell, 0))?;
+            let packets = per_cpu.iter().map(|count| count.packets).sum();
+            let bytes = per_cpu.iter().map(|count| count.bytes).sum();
+            if packets > 0 {
+                rows.push(CounterRow { verdict, action, packets, bytes });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Packets refused because their class's budget was spent: SYN, other TCP, everything else.
+    pub fn exhausted(&self) -> Result<[u64; CLASSES], MapsError> {
+        let per_cpu = in_map(maps::BUDGET, self.budget.get(&0, 0))?;
+        let mut sums = [0; CLASSES];
+        for budget in per_cpu.iter() {
+            for (sum, refused) in sums.iter_mut().zip(budget.exhausted) {
+                *sum += refused;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The client's entry; a look-up from user space does not keep it alive.
+    pub fn entry(&self, key: ClientKey) -> Result<Option<ClientEntry>, MapsError> {
+        match self.locked_clients().get(&key.0, 0) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(None),
+            Err(source) => in_map(maps::CLIENTS, Err(source)),
+        }
+    }
+
+    /// Every client that has an entry; entries that come or go meanwhile may be missed.
+    pub fn clients(&self) -> Result<Vec<(ClientKey, ClientEntry)>, MapsError> {
+        let clients = self.locked_clients();
+        let rows = clients.iter().map(|row| row.map(|(key, entry)| (ClientKey(key), entry)));
+        in_map(maps::CLIENTS, rows.collect())
+    }
+
+    /// What the last `charge` with [`weir_ebpf::abi::Op::Clock`] wrote.
+    pub(super) fn told_jiffies(&self) -> Result<u64, MapsError> {
+        in_map(maps::CLOCK, self.clock.get(&0, 0))
+    }
+
+    fn locked_clients(&self) -> MutexGuard<'_, HashMap<MapData, u64, ClientEntry>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Type and size of a map, as the kernel has it.
+    pub fn capacity_of_clients(&self) -> Result<u32, MapsError> {
+        let clients = self.locked_clients();
+        in_map(maps::CLIENTS, clients.map().info().map(|info| info.max_entries()))
+    }
+}
+
+impl Writer {
+    fn active_idx(&self) -> Result<u32, MapsError> {
+        Ok((in_map(maps::ACTIVE, self.active.get(&0, 0))? & 1) as u32)
+    }
+
+    fn write_rules(&mut self, mut rules: Rules, seed: u64) -> Result<(), MapsError> {
+        let active = self.active_idx()?;
+        let present = in_map(maps::RULES, self.rules.get(&active, 0))?;
+        rules.seed = if present.seed == 0 { seed } else { present.seed };
+        let rest = Duration::from_nanos(now_ns().saturating_sub(self.flipped_ns));
+        if let Some(left) = FLIP_REST.checked_sub(rest) {
+            rest_for(left);
+        }
+        let idle = active ^ 1;
+        in_map(maps::RULES, self.rules.set(idle, rules, 0))?;
+        in_map(maps::ACTIVE, self.active.set(0, u64::from(idle), 0))?;
+        self.flipped_ns = now_ns();
+        Ok(())
+    }
+
+    fn write_scope(&mut self, ports: &[PortBit]) -> Result<(), MapsError> {
+        for word_idx in 0..SCOPE_WORDS {
+            let wanted = ports.iter().filter(|bit| bit.word_idx == word_idx).fold(0, |word, bit| word | bit.mask);
+            if in_map(maps::SCOPE, self.scope.get(&word_idx, 0))? != wanted {
+                in_map(maps::SCOPE, self.scope.set(word_idx, wanted, 0))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_own(&mut self, own: &[IpAddr]) -> Result<(), MapsError> {
+        let wanted: BTreeSet<u64> = own.iter().map(|address| own_key(&packet_address(*address))).collect();
+        let present: BTreeSet<u64> = in_map(maps::OWN, self.own.keys().collect())?;
+        for key in wanted.difference(&present) {
+            in_map(maps::OWN, self.own.insert(key, 1, 0))?;
+        }
+        for key in present.difference(&wanted) {
+            in_map(maps::OWN, self.own.remove(key))?;
+        }
+        Ok(())
+    }
+}
+
+impl Tries {
+    fn write(&mut self, names: [&'static str; 2], wanted: &BTreeSet<IpNet>) -> Result<(), MapsError> {
+        let [name4, name6] = names;
+        let v4 = wanted.iter().filter_map(|net| match net {
+            IpNet::V4(net) => Some((u32::from(net.prefix_len()), net.network().octets())),
+            IpNet::V6(_) => None,
+        });
+        let v6 = wanted.iter().filter_map(|net| match net {
+            IpNet::V6(net) => Some((u32::from(net.prefix_len()), net.network().octets())),
+            IpNet::V4(_) => None,
+        });
+        in_map(name4, write_trie(&mut self.v4, v4.collect()))?;
+        in_map(name6, write_trie(&mut self.v6, v6.collect()))
+    }
+}
+
+fn write_trie<K: Pod + Ord>(
+    trie: &mut LpmTrie<MapData, K, u32>,
+    wanted: BTreeSet<(u32, K)>,
+) -> Result<(), MapError> {
+    let mut present = BTreeSet::new();
+    for key in trie.keys() {
+        let key = key?;
+        present.insert((key.prefix_len(), key.data()));
+    }
+    for (length, data) in wanted.difference(&present) {
+        trie.insert(&Key::new(*length, *data), 1, 0)?;
+    }
+    for (length, data) in present.difference(&wanted) {
+        trie.remove(&Key::new(*length, *data))?;
+    }
+    Ok(())
+}
+
+fn packet_address(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(v4) => Address::V4(v4.octets()),
+        IpAddr::V6(v6) => Address::V6(v6.octets()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the rest is a bound on readers in the kernel, who signal nothing")]
+fn rest_for(left: Duration) {
+    std::thread::sleep(left);
+}

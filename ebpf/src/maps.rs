@@ -1,0 +1,260 @@
+//! The maps behind functions, and the path's [`Maps`] over them. The only place that touches a map.
+//! Capacities marked "set at load" are changed by the keeper before the object is loaded.
+
+use core::intrinsics::{AtomicOrdering::Relaxed, atomic_cxchg};
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use weir_ebpf::abi::{
+    BANS_DEFAULT, Ban, Budget, CLIENTS_DEFAULT, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES,
+    LIST_PREFIXES, OWN_ADDRESSES, PROVED, Rules, Word,
+};
+use weir_ebpf::front::{self, Place, SLOTS};
+use weir_ebpf::gcra::Cell;
+use weir_ebpf::packet::Address;
+use weir_ebpf::path::{Entry, List, Maps};
+use weir_ebpf::scope::SCOPE_WORDS;
+use weir_ebpf::verdict::COUNTER_CELLS;
+
+/// 64 bytes, so that a source's eight slots are one cache line.
+#[repr(C, align(64))]
+pub struct FrontLine([u64; SLOTS]);
+
+/// Permission bits of map creation that tries must have.
+const NO_PREALLOC: u32 = 1;
+/// bpf_map_update_elem: insert only.
+const NOEXIST: u64 = 1;
+
+#[map]
+static RULES: Array<Rules> = Array::with_max_entries(2, 0);
+#[map]
+static ACTIVE: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static SCOPE: Array<u64> = Array::with_max_entries(SCOPE_WORDS, 0);
+#[map]
+static OWN: HashMap<u64, u64> = HashMap::with_max_entries(OWN_ADDRESSES, 0);
+#[map]
+static ALLOW4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+#[map]
+static ALLOW6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+#[map]
+static DENY4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+#[map]
+static DENY6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+/// Set at load: `[kernel] bans`.
+#[map]
+static BANS: HashMap<u64, Ban> = HashMap::with_max_entries(BANS_DEFAULT, 0);
+/// Set at load: `[kernel] clients`.
+#[map]
+static CLIENTS: LruHashMap<u64, ClientEntry> = LruHashMap::with_max_entries(CLIENTS_DEFAULT, 0);
+#[map]
+static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static FRONT: Array<FrontLine> = Array::with_max_entries(FRONT_LINES, 0);
+#[map]
+static COUNTERS: PerCpuArray<Count> = PerCpuArray::with_max_entries(COUNTER_CELLS, 0);
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+#[map]
+static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The rules in force. User space writes the idle entry and flips ACTIVE, so what is read here stays as it is.
+#[inline(always)]
+pub fn rules() -> Option<&'static Rules> {
+    let active = ACTIVE.get_ptr(0)?;
+    // SAFETY: the map's only value; user space changes it by single stores.
+    let idx = unsafe { read_volatile(active) };
+    RULES.get((idx & 1) as u32)
+}
+
+#[inline(always)]
+pub fn count(cell: u32, length_bytes: u32) {
+    let Some(count) = COUNTERS.get_ptr_mut(cell) else { return };
+    // SAFETY: per-CPU memory; the program is not re-entered on one CPU.
+    let count = unsafe { &mut *count };
+    count.packets = count.packets.wrapping_add(1);
+    count.bytes = count.bytes.wrapping_add(u64::from(length_bytes));
+}
+
+/// Hands a sampled decision to user space; lost when the ring is full.
+#[inline(always)]
+pub fn tell(event: Event) {
+    if let Some(mut room) = EVENTS.reserve::<Event>(0) {
+        room.write(event);
+        room.submit(0);
+    }
+}
+
+/// Writes the kernel's jiffies where user space can read them.
+#[inline(always)]
+pub fn publish_jiffies() {
+    if let Some(word) = CLOCK.get_ptr_mut(0) {
+        // SAFETY: the map's only value, one aligned store.
+        unsafe { write_volatile(word, jiffies()) };
+    }
+}
+
+#[inline(always)]
+pub fn jiffies() -> u64 {
+    // SAFETY: the helper has no arguments and no preconditions.
+    unsafe { bpf_jiffies64() }
+}
+
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: the helper has no arguments and no preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+pub fn client(key: u64) -> Option<ClientRef> {
+    CLIENTS.get_ptr_mut(&key).map(ClientRef)
+}
+
+/// Inserts; never over an entry that is there (that would evict a stranger). An errno on failure.
+#[inline(always)]
+pub fn insert_client(key: u64, entry: &ClientEntry) -> Result<(), i32> {
+    CLIENTS.insert(&key, entry, NOEXIST).map_err(|errno| errno as i32)
+}
+
+/// Whether user space protects this port.
+#[inline(always)]
+pub fn scope_word(word_idx: u32) -> u64 {
+    SCOPE.get(word_idx).copied().unwrap_or(0)
+}
+
+/// A word of map memory.
+#[derive(Clone, Copy)]
+pub struct Shared(*mut u64);
+
+impl Cell for Shared {
+    #[inline(always)]
+    fn load(self) -> u64 {
+        // SAFETY: points at an aligned u64 of a map value; made only by ClientRef::cell and front_slots.
+        unsafe { read_volatile(self.0) }
+    }
+
+    #[inline(always)]
+    fn swap(self, old: u64, new: u64) -> bool {
+        // SAFETY: as load; cmpxchg is one instruction of the BPF instruction set (v3), fully ordered.
+        unsafe { atomic_cxchg::<u64, { Relaxed }, { Relaxed }>(self.0, old, new).1 }
+    }
+}
+
+/// An entry of CLIENTS. The kernel may give an evicted entry's memory to another client while we
+/// hold it: one charge then lands on a stranger, which GCRA forgets within its interval.
+#[derive(Clone, Copy)]
+pub struct ClientRef(*mut ClientEntry);
+
+impl ClientRef {
+    #[inline(always)]
+    pub fn prove(self) {
+        // SAFETY: a map value; flags only ever gains PROVED, so a plain store loses nothing.
+        unsafe { write_volatile(&raw mut (*self.0).flags, PROVED) };
+    }
+}
+
+impl Entry for ClientRef {
+    type Cell = Shared;
+
+    #[inline(always)]
+    fn cell(self, word: Word) -> Shared {
+        // SAFETY: word is below WORDS, so the offset stays inside the value.
+        Shared(unsafe { (&raw mut (*self.0).tat).cast::<u64>().add(word as usize) })
+    }
+
+    #[inline(always)]
+    fn is_proved(self) -> bool {
+        // SAFETY: a map value.
+        unsafe { read_volatile(&raw const (*self.0).flags) & PROVED != 0 }
+    }
+
+    #[inline(always)]
+    fn note_passed(self) {
+        // SAFETY: a map value; a count lost between CPUs is accepted (abi::ClientEntry).
+        unsafe { (*self.0).passed = (*self.0).passed.wrapping_add(1) };
+    }
+
+    #[inline(always)]
+    fn note_dropped(self) {
+        // SAFETY: as note_passed.
+        unsafe { (*self.0).dropped = (*self.0).dropped.wrapping_add(1) };
+    }
+}
+
+/// The maps as the path sees them.
+pub struct Kernel;
+
+impl Maps for Kernel {
+    type Cell = Shared;
+    type Entry = ClientRef;
+
+    #[inline(always)]
+    fn scope_word(&self, word_idx: u32) -> u64 {
+        scope_word(word_idx)
+    }
+
+    #[inline(always)]
+    fn is_own(&self, own_key: u64) -> bool {
+        OWN.get_ptr(&own_key).is_some()
+    }
+
+    #[inline(always)]
+    fn is_listed(&self, list: List, source: &Address) -> bool {
+        match (list, source) {
+            (List::Allow, Address::V4(octets)) => ALLOW4.get(&Key::new(32, *octets)).is_some(),
+            (List::Deny, Address::V4(octets)) => DENY4.get(&Key::new(32, *octets)).is_some(),
+            (List::Allow, Address::V6(octets)) => ALLOW6.get(&Key::new(128, *octets)).is_some(),
+            (List::Deny, Address::V6(octets)) => DENY6.get(&Key::new(128, *octets)).is_some(),
+        }
+    }
+
+    #[inline(always)]
+    fn ban_until(&self, key: ClientKey) -> Option<u64> {
+        let ban = BANS.get_ptr(&key.0)?;
+        // SAFETY: a map value; user space replaces it whole, and until is one aligned word.
+        Some(unsafe { read_volatile(&raw const (*ban).until_jiffies) })
+    }
+
+    #[inline(always)]
+    fn client(&self, key: ClientKey) -> Option<ClientRef> {
+        client(key.0)
+    }
+
+    #[inline(always)]
+    fn budget(&self) -> Option<&mut Budget> {
+        let budget = BUDGET.get_ptr_mut(0)?;
+        // SAFETY: per-CPU memory; the program is not re-entered on one CPU.
+        Some(unsafe { &mut *budget })
+    }
+
+    #[inline(always)]
+    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool {
+        let place = Place::of(key.0, rules.seed, FRONT_LINES);
+        front_charge(place.line_idx, place.fingerprint, cost_ns, tau_ns) != 0
+    }
+
+    #[inline(always)]
+    fn jiffies(&self) -> u64 {
+        jiffies()
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        now_ns()
+    }
+}
+
+/// A function of its own for the verifier: inlined, every path to it multiplies its eight branches.
+/// 1: conforms (also where the line is missing).
+#[inline(never)]
+extern "C" fn front_charge(line_idx: u32, fingerprint: u32, cost_ns: u64, tau_ns: u64) -> u64 {
+    let Some(line) = FRONT.get_ptr_mut(line_idx) else { return 1 };
+    let base = line.cast::<u64>();
+    // SAFETY: a line has SLOTS words, so each offset stays inside the value.
+    let slots = [0, 1, 2, 3, 4, 5, 6, 7].map(|idx| Shared(unsafe { base.add(idx) }));
+    u64::from(front::charge(slots, fingerprint, cost_ns, tau_ns, now_ns()))
+}

@@ -1,0 +1,48 @@
+//! Where one instance's maps, programs and links are pinned.
+
+use std::path::{Path, PathBuf};
+
+use weir_ebpf::abi::LAYOUT_VERSION;
+
+/// `[kernel] pin_dir` with the layout version appended: another version's pins are never opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinDir {
+    path: PathBuf,
+}
+
+impl PinDir {
+    pub fn new(instance: &Path) -> Self {
+        Self { path: instance.join(format!("v{LAYOUT_VERSION}")) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.path.join(format!("prog_{name}"))
+    }
+
+    /// The link of XDP on `interface`.
+    pub fn xdp_link(&self, interface: &str) -> PathBuf {
+        self.path.join(format!("{XDP_LINK}{interface}"))
+    }
+
+    /// The link of the sockops program.
+    pub fn proof_link(&self) -> PathBuf {
+        self.path.join("link_proof")
+    }
+
+    /// Interfaces that have a pinned XDP link, in no order; none where the folder is missing.
+    pub fn linked_interfaces(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| name.strip_prefix(XDP_LINK).map(str::to_owned)).collect()
+    }
+}
+
+const XDP_LINK: &str = "link_xdp_";
