@@ -118,8 +118,12 @@ pub const TRIES: usize = 8;
 /// What became of a charge on a shared word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charged {
-    Conforming { debt_ns: u64 },
-    Over { debt_ns: u64 },
+    Conforming {
+        debt_ns: u64,
+    },
+    Over {
+        debt_ns: u64,
+    },
     /// [`TRIES`] swaps were lost.
     Contended,
 }

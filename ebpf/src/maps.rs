@@ -9,8 +9,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use weir_ebpf::abi::{
-    BANS_DEFAULT, Ban, Budget, CLIENTS_DEFAULT, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES,
-    LIST_PREFIXES, OWN_ADDRESSES, PROVED, Rules, Word,
+    BANS_DEFAULT, Ban, Budget, CLIENTS_DEFAULT, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event,
+    FRONT_LINES, LIST_PREFIXES, OWN_ADDRESSES, PROVED, Rules, Word,
 };
 use weir_ebpf::front::{self, Place, SLOTS};
 use weir_ebpf::gcra::Cell;

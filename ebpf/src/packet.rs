@@ -21,8 +21,13 @@ pub enum Address {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    Tcp { port: u16, syn: bool },
-    Udp { port: u16 },
+    Tcp {
+        port: u16,
+        syn: bool,
+    },
+    Udp {
+        port: u16,
+    },
     /// A fragment without ports: any but the first, or a first one too short for them.
     Fragment,
 }
@@ -151,7 +156,10 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Packet, Verdict> 
     let header_bytes = usize::from(version_ihl & 0x0f) * 4;
     let total_bytes = u16::from_be_bytes([total_hi, total_lo]);
     // A total of 0 is what the stack puts into a frame above 64 KiB (BIG TCP).
-    if version_ihl >> 4 != 4 || header_bytes < 20 || (total_bytes != 0 && usize::from(total_bytes) < header_bytes) {
+    if version_ihl >> 4 != 4
+        || header_bytes < 20
+        || (total_bytes != 0 && usize::from(total_bytes) < header_bytes)
+    {
         return Err(Verdict::BadIpv4);
     }
     let fragment = u16::from_be_bytes([fragment_hi, fragment_lo]);

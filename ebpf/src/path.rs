@@ -92,7 +92,15 @@ fn judge<M: Maps>(packet: &Packet, length_bytes: u32, maps: &M, rules: &Rules) -
 fn in_scope<M: Maps>(packet: &Packet, maps: &M, rules: &Rules) -> bool {
     let bit = PortBit::of(packet);
     maps.scope_word(bit.word_idx) & bit.mask != 0
-        && (rules.flags & flags::FORWARDED != 0 || maps.is_own(own_key(&packet.destination)))
+        && (rules.flags & flags::FORWARDED != 0
+            || is_loopback(&packet.destination)
+            || maps.is_own(own_key(&packet.destination)))
+}
+
+/// 127.0.0.0/8 is this host's as a whole (RFC 1122 section 3.2.1.3); ::1 is among its addresses.
+#[inline(always)]
+fn is_loopback(address: &Address) -> bool {
+    matches!(address, Address::V4([127, ..]))
 }
 
 /// A client that finished a handshake: each word it has a limit for is charged, in order.

@@ -1,5 +1,103 @@
-//! The keeper: loads, attaches, pins, watches; the only code with capabilities. Reads no byte of a client.
+//! The keeper's side of the kernel plane: loads, attaches, pins, opens the listening sockets, starts
+//! and restarts the gateway. The only code that runs with capabilities; it reads no byte of a client.
 
+mod attach;
 mod config;
+mod detach;
+mod handover;
+mod interfaces;
+mod keeper;
+mod listen;
+mod load;
+mod netlink;
+mod object;
+mod privileges;
+mod proof;
+mod rules;
 
+pub use attach::{AttachError, Mode};
 pub use config::{Config, Interfaces, ModeWanted, Port, Protocol, Unproved};
+pub use detach::{DetachError, Detached, detach};
+pub use handover::{Handover, HandoverError, Start, addresses};
+pub use interfaces::own_addresses;
+pub use keeper::{Keeper, KeeperError};
+pub use listen::{ListenError, open_listeners};
+pub use load::LoadError;
+pub use privileges::drop_capabilities;
+pub use rules::wanted;
+
+use std::net::SocketAddr;
+
+use crate::plane::{Maps, MapsError, PinDir};
+use crate::{limit, plane};
+
+/// What the kernel plane came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub mode: Mode,
+    pub interfaces: Vec<(String, Mode)>,
+    /// Why it is not native on every interface.
+    pub why: Option<String>,
+    /// What proves clients: "sockops", "accept" or "none".
+    pub proof: &'static str,
+}
+
+impl Facts {
+    /// No kernel plane, and why.
+    pub fn off(why: impl Into<String>) -> Self {
+        Self { mode: Mode::Off, interfaces: Vec::new(), why: Some(why.into()), proof: "none" }
+    }
+}
+
+/// Why the kernel plane cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+    #[error("no interface carries a listener's address: name one in [kernel] interfaces")]
+    NoInterface,
+    #[error("the host's interfaces cannot be listed: {0}")]
+    Interfaces(nix::errno::Errno),
+}
+
+/// Takes over what a predecessor pinned, or begins: maps, programs, rules, then XDP on every
+/// interface, then proof. Rules are in force before the first packet meets the program.
+pub fn establish(
+    config: &Config,
+    limit: &limit::Config,
+    trusted_proxies: &[ipnet::IpNet],
+    listeners: &[SocketAddr],
+) -> Result<(PinDir, Facts), Error> {
+    let pins = PinDir::new(&config.pin_dir);
+    let own = own_addresses().map_err(Error::Interfaces)?;
+    let names = interfaces::resolve(&config.interfaces, listeners).map_err(Error::Interfaces)?;
+    if names.is_empty() {
+        return Err(Error::NoInterface);
+    }
+    let mut loaded = load::load(&pins, config)?;
+    let wanted = wanted(config, limit, trusted_proxies, listeners, &own);
+    Maps::open(&pins)?.apply(&wanted, plane::fresh_seed())?;
+    let mut attached = Vec::new();
+    let mut notes = Vec::new();
+    for name in &names {
+        let (mode, note) = attach::attach(loaded.packets()?, &pins, name, config.mode)?;
+        attached.push((name.clone(), mode));
+        notes.extend(note);
+    }
+    attach::detach_others(&pins, &names);
+    let proof = match proof::attach(loaded.proof()?, &pins) {
+        Ok(()) => "sockops",
+        Err(error) => {
+            notes.push(format!("{error}; clients are proved when the gateway accepts them"));
+            "accept"
+        }
+    };
+    let native = attached.iter().all(|(_, mode)| *mode == Mode::Native);
+    let mode = if native { Mode::Native } else { Mode::Generic };
+    let why = (!notes.is_empty()).then(|| notes.join("; "));
+    Ok((pins, Facts { mode, interfaces: attached, why, proof }))
+}

@@ -24,6 +24,12 @@ pub use table::Table;
 use weir_ebpf::abi::Word;
 use weir_ebpf::gcra::Outcome;
 
+/// A secret of this boot, for hashes that strangers must not foresee; never 0.
+pub fn fresh_seed() -> u64 {
+    use std::hash::BuildHasher as _;
+    std::hash::RandomState::new().hash_one(now_ns()) | 1
+}
+
 /// Both planes; shared by all workers.
 pub struct Plane {
     /// The kernel plane's `charge`; None where there is no kernel plane.

@@ -207,7 +207,9 @@ impl KernelRows {
     fn remove(&mut self, key: ClientKey) -> Result<(), BanError> {
         match self.map.remove(&key.0) {
             Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
             result => in_bans(result),
         }
     }

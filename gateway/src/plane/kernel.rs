@@ -65,7 +65,14 @@ impl Charge {
         self.run(ClientKey(0), Op::Clock, Word::Requests, 0, &Limit::NONE).map(drop)
     }
 
-    fn run(&self, key: ClientKey, op: Op, word: Word, n: u64, limit: &Limit) -> Result<ChargeAnswer, ChargeError> {
+    fn run(
+        &self,
+        key: ClientKey,
+        op: Op,
+        word: Word,
+        n: u64,
+        limit: &Limit,
+    ) -> Result<ChargeAnswer, ChargeError> {
         let mut options = RawTracePointRunOptions::new();
         for (idx, value) in [
             (charge_arg::KEY, key.0),

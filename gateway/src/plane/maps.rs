@@ -125,6 +125,11 @@ impl Maps {
         writer.write_rules(rules, seed)
     }
 
+    /// Addresses of this host, whatever else is in force.
+    pub fn set_own(&self, own: &[IpAddr]) -> Result<(), MapsError> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_own(own)
+    }
+
     /// The rules in force.
     pub fn rules(&self) -> Result<Rules, MapsError> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,7 +218,8 @@ impl Writer {
 
     fn write_scope(&mut self, ports: &[PortBit]) -> Result<(), MapsError> {
         for word_idx in 0..SCOPE_WORDS {
-            let wanted = ports.iter().filter(|bit| bit.word_idx == word_idx).fold(0, |word, bit| word | bit.mask);
+            let wanted =
+                ports.iter().filter(|bit| bit.word_idx == word_idx).fold(0, |word, bit| word | bit.mask);
             if in_map(maps::SCOPE, self.scope.get(&word_idx, 0))? != wanted {
                 in_map(maps::SCOPE, self.scope.set(word_idx, wanted, 0))?;
             }
@@ -275,7 +281,10 @@ fn packet_address(address: IpAddr) -> Address {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the rest is a bound on readers in the kernel, who signal nothing")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the rest is a bound on readers in the kernel, who signal nothing"
+)]
 fn rest_for(left: Duration) {
     std::thread::sleep(left);
 }

@@ -1,0 +1,198 @@
+//! Starts the gateway, starts it again when it dies, and keeps the maps' idea of this host's
+//! addresses fresh. Its listening sockets stay open throughout, so no client is refused meanwhile.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use super::handover::{Handover, HandoverError};
+use super::own_addresses;
+use super::privileges::drop_to_keeper;
+use crate::plane::{Maps, MapsError, now_ns};
+
+/// The parent of the gateway.
+pub struct Keeper {
+    pub listeners: Vec<Vec<TcpListener>>,
+    pub why: Option<String>,
+    pub maps: Maps,
+    /// The program and arguments that start the gateway.
+    pub program: OsString,
+    pub arguments: Vec<OsString>,
+    /// `timeouts.drain`: a gateway that was told to end gets this and [`DRAIN_GRACE`].
+    pub drain: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    #[error("the gateway cannot be started: {0}")]
+    Spawn(std::io::Error),
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error("signals cannot be received: {0}")]
+    Signals(Errno),
+    #[error("capabilities cannot be dropped: {0}")]
+    Capabilities(String),
+}
+
+/// How often this host's addresses are compared with OWN.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(2);
+/// Beyond `timeouts.drain`, before the gateway is killed.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// A gateway that lived shorter than this is started again after a pause, not at once.
+const SHORT_LIFE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How a wait for the gateway ended.
+enum Woken {
+    Exited(ExitStatus),
+    Signal(Signal),
+    Tick,
+}
+
+impl Keeper {
+    /// Keeps the gateway running until TERM or INT; the exit code of the whole.
+    pub fn run(self) -> Result<u8, KeeperError> {
+        let signals = signals().map_err(KeeperError::Signals)?;
+        drop_to_keeper().map_err(KeeperError::Capabilities)?;
+        let mut own = own_addresses().unwrap_or_default();
+        let mut was_ready = false;
+        loop {
+            let began_ns = now_ns();
+            let (mut gateway, handover) = self.start()?;
+            match handover.receive_ready() {
+                Ok(()) => was_ready = true,
+                // A gateway that never served said why; its word is final at the first start.
+                Err(HandoverError::Gone) if !was_ready => {
+                    return Ok(exit_code(gateway.wait().map_err(KeeperError::Spawn)?));
+                }
+                Err(error) => tracing::warn!(%error, "the gateway did not start"),
+            }
+            match self.watch(&mut gateway, &signals, &mut own)? {
+                Some(status) => {
+                    tracing::warn!(%status, "the gateway ended, starting it again");
+                    if Duration::from_nanos(now_ns() - began_ns) < SHORT_LIFE {
+                        pause();
+                    }
+                }
+                None => return self.end(gateway, &signals),
+            }
+        }
+    }
+
+    fn start(&self) -> Result<(Child, Handover), KeeperError> {
+        let (keeper_end, gateway_end) = Handover::pair()?;
+        let gateway = Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::from(gateway_end.into_fd()))
+            .spawn()
+            .map_err(KeeperError::Spawn)?;
+        keeper_end.send_start(&self.listeners, self.why.as_deref())?;
+        Ok((gateway, keeper_end))
+    }
+
+    /// Waits for the gateway's end (its status) or for an order to stop (None).
+    fn watch(
+        &self,
+        gateway: &mut Child,
+        signals: &SignalFd,
+        own: &mut Vec<IpAddr>,
+    ) -> Result<Option<ExitStatus>, KeeperError> {
+        loop {
+            match wait(gateway, signals, ADDRESSES_EVERY)? {
+                Woken::Exited(status) => return Ok(Some(status)),
+                Woken::Signal(Signal::SIGHUP) => pass_on(gateway, Signal::SIGHUP),
+                Woken::Signal(_) => return Ok(None),
+                Woken::Tick => self.refresh_own(own),
+            }
+        }
+    }
+
+    /// Tells the gateway to drain and waits, bounded.
+    fn end(&self, mut gateway: Child, signals: &SignalFd) -> Result<u8, KeeperError> {
+        pass_on(&gateway, Signal::SIGTERM);
+        let deadline_ns = now_ns() + u64::try_from((self.drain + DRAIN_GRACE).as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            match wait(&mut gateway, signals, PAUSE)? {
+                Woken::Exited(status) => return Ok(exit_code(status)),
+                Woken::Signal(Signal::SIGINT | Signal::SIGTERM) | Woken::Tick | Woken::Signal(_) => {}
+            }
+            if now_ns() > deadline_ns {
+                tracing::warn!("the gateway did not drain in time, killing it");
+                gateway.kill().map_err(KeeperError::Spawn)?;
+            }
+        }
+    }
+
+    fn refresh_own(&self, own: &mut Vec<IpAddr>) {
+        let Ok(present) = own_addresses() else { return };
+        if present == *own {
+            return;
+        }
+        let written: Result<(), MapsError> = self.maps.set_own(&present);
+        match written {
+            Ok(()) => tracing::info!(addresses = present.len(), "the host's addresses changed"),
+            Err(error) => tracing::warn!(%error, "the host's addresses changed, and OWN cannot be written"),
+        }
+        *own = present;
+    }
+}
+
+fn signals() -> Result<SignalFd, Errno> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+fn wait(gateway: &mut Child, signals: &SignalFd, longest: Duration) -> Result<Woken, KeeperError> {
+    if let Some(status) = gateway.try_wait().map_err(KeeperError::Spawn)? {
+        return Ok(Woken::Exited(status));
+    }
+    let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(0) | Err(Errno::EINTR) => return Ok(Woken::Tick),
+        Ok(_) => {}
+        Err(error) => return Err(KeeperError::Signals(error)),
+    }
+    let Ok(Some(received)) = signals.read_signal() else { return Ok(Woken::Tick) };
+    let signal = i32::try_from(received.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+    match signal {
+        Some(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => Ok(Woken::Signal(signal)),
+        _ => match gateway.try_wait().map_err(KeeperError::Spawn)? {
+            Some(status) => Ok(Woken::Exited(status)),
+            None => Ok(Woken::Tick),
+        },
+    }
+}
+
+fn pass_on(gateway: &Child, signal: Signal) {
+    let Ok(pid) = i32::try_from(gateway.id()) else { return };
+    if let Err(error) = kill(Pid::from_raw(pid), signal) {
+        tracing::warn!(%error, %signal, "the gateway cannot be signalled");
+    }
+}
+
+/// The gateway's code; 3 where a signal ended it.
+fn exit_code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(3),
+        (None, _) => 3,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pause between two starts of a failing gateway")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}

@@ -1,0 +1,78 @@
+//! The configuration as the packet path applies it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use weir_ebpf::abi::{Rules, flags};
+use weir_ebpf::gcra::Limit;
+use weir_ebpf::scope::PortBit;
+
+use super::{Config, Protocol, Unproved};
+use crate::limit;
+use crate::model::Rate;
+use crate::plane::{Wanted, jiffies_hz};
+
+/// The longest tick of the budgets: a flood that spends one waits for the next.
+const TICK_MAX_MS: u64 = 4;
+/// Sampled events of a CPU in a tick: a thousand a second at 250 Hz.
+const EVENTS_PER_TICK: u64 = 4;
+
+/// Rules, ports and lists for the maps. `listeners` with the ports they really have.
+pub fn wanted(
+    config: &Config,
+    limit: &limit::Config,
+    trusted_proxies: &[IpNet],
+    listeners: &[SocketAddr],
+    own: &[IpAddr],
+) -> Wanted {
+    let hz = jiffies_hz();
+    let mut allow: BTreeSet<IpNet> =
+        [&config.allow, &config.management].into_iter().flatten().chain(trusted_proxies).copied().collect();
+    if config.guard_own_addresses {
+        allow.extend(own.iter().copied().map(IpNet::from));
+    }
+    let rule_flags = [(config.observe, flags::OBSERVE), (config.drop_malformed, flags::DROP_MALFORMED)];
+    let tick_shift = tick_shift(hz);
+    let rules = Rules {
+        limits: [limit.packets, limit.bytes, limit.syns, limit.requests]
+            .map(|rate| rate.as_ref().map_or(Limit::NONE, Rate::limit)),
+        budget: budgets(&config.unproved, hz, tick_shift),
+        tick_shift,
+        events_per_tick: EVENTS_PER_TICK,
+        seed: 0,
+        flags: rule_flags.into_iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag),
+        spare: 0,
+    };
+    Wanted {
+        rules,
+        ports: ports(config, listeners),
+        own: own.to_vec(),
+        allow,
+        deny: config.deny.iter().copied().collect(),
+    }
+}
+
+fn ports(config: &Config, listeners: &[SocketAddr]) -> Vec<PortBit> {
+    let protected = config.protect.iter().map(|port| match port.protocol {
+        Protocol::Tcp => PortBit::tcp(port.number),
+        Protocol::Udp => PortBit::udp(port.number),
+    });
+    let mut bits: Vec<_> =
+        listeners.iter().map(|listener| PortBit::tcp(listener.port())).chain(protected).collect();
+    if !bits.is_empty() {
+        bits.push(PortBit::ANY);
+    }
+    bits
+}
+
+/// The largest power of two of jiffies within [`TICK_MAX_MS`], as a shift; a single jiffy where even that is longer.
+fn tick_shift(hz: u64) -> u64 {
+    let jiffies = (hz * TICK_MAX_MS / 1_000).max(1);
+    u64::from(jiffies.ilog2())
+}
+
+/// Packets a tick from packets a second, rounded up so that no class is closed.
+fn budgets(unproved: &Unproved, hz: u64, tick_shift: u64) -> [u64; 3] {
+    [unproved.syn, unproved.tcp, unproved.other].map(|rate| (rate << tick_shift).div_ceil(hz.max(1)))
+}
