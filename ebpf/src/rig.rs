@@ -1,6 +1,193 @@
+//! The traffic rig of benches and tests, bpf only: a generator that runs by live frames, the
+//! ceiling that Weir is compared with, and the programs that the far end of a veth needs. It is no
+//! part of the product: nothing here may be used by the packet path.
 #![no_std]
 #![no_main]
+
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
+use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::{Array, PerCpuArray};
+use aya_ebpf::programs::XdpContext;
+
+const ETHERTYPE: usize = 12;
+const NETWORK: usize = 14;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const V4_BYTES: usize = 20;
+const V6_BYTES: usize = 40;
+
+/// Positions in `GENERATE`; the same numbers stand in the harness (`tests/src/rig.rs`).
+mod generate_at {
+    pub const IFINDEX: usize = 0;
+    /// IPv4: the address. IPv6: the upper half of it. Its low bits are zero where `MASK` is set.
+    pub const SOURCE: usize = 1;
+    pub const MASK: usize = 2;
+    /// A source sends `1 << SHIFT` frames in a row.
+    pub const SHIFT: usize = 3;
+    /// Checksum words of what does not vary: the IPv4 header, and pseudo header with the segment.
+    pub const NETWORK_SUM: usize = 4;
+    pub const TRANSPORT_SUM: usize = 5;
+    pub const LEN: usize = 6;
+}
+
+/// Positions in `CEILING`.
+mod ceiling_at {
+    pub const SEEN: usize = 0;
+    pub const PASSED: usize = 1;
+    pub const DROPPED: usize = 2;
+    pub const LEN: usize = 3;
+}
+
+#[map]
+static GENERATE: Array<[u64; generate_at::LEN]> = Array::with_max_entries(1, 0);
+/// Frames generated, on each CPU: the next frame's number.
+#[map]
+static GENERATED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static CEILING: PerCpuArray<[u64; ceiling_at::LEN]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Gives the frame its source address, source port and checksums and sends it out of an interface.
+/// Live frames are not restored between runs, so everything that varies is written every time.
+#[xdp]
+pub fn generate(ctx: XdpContext) -> u32 {
+    try_generate(&ctx).unwrap_or(XDP_ABORTED)
+}
+
+fn try_generate(ctx: &XdpContext) -> Option<u32> {
+    let wanted = GENERATE.get(0)?;
+    let number = GENERATED.get_ptr_mut(0)?;
+    // SAFETY: a slot of this CPU, which nobody else writes while this program runs.
+    let frame = unsafe {
+        let frame = *number;
+        *number = frame.wrapping_add(1);
+        frame
+    };
+    // An odd factor is a bijection on the masked bits: every source comes once before one comes again.
+    let id =
+        (frame >> wanted[generate_at::SHIFT]).wrapping_mul(0x9e37_79b9_7f4a_7c15) & wanted[generate_at::MASK];
+    let source = wanted[generate_at::SOURCE] | id;
+    let port = 1_024 + (frame & 0x7fff) as u16;
+    match u16::from_be(read(ctx, ETHERTYPE)?) {
+        IPV4 => {
+            let source = source as u32;
+            let words = sum32(source);
+            write(ctx, NETWORK + 10, checksum(wanted[generate_at::NETWORK_SUM] + words).to_be())?;
+            write(ctx, NETWORK + 12, source.to_be())?;
+            let sum = wanted[generate_at::TRANSPORT_SUM] + words + u64::from(port);
+            transport(ctx, NETWORK + V4_BYTES, read(ctx, NETWORK + 9)?, port, sum)?;
+        }
+        IPV6 => {
+            write(ctx, NETWORK + 8, source.to_be())?;
+            let words = sum32(source as u32) + sum32((source >> 32) as u32);
+            let sum = wanted[generate_at::TRANSPORT_SUM] + words + u64::from(port);
+            transport(ctx, NETWORK + V6_BYTES, read(ctx, NETWORK + 6)?, port, sum)?;
+        }
+        _ => return None,
+    }
+    // SAFETY: a helper without pointers; an ifindex that does not exist is the kernel's to refuse.
+    Some(unsafe { bpf_redirect(wanted[generate_at::IFINDEX] as u32, 0) } as u32)
+}
+
+/// Source port and checksum of the TCP or UDP header at `at`.
+fn transport(ctx: &XdpContext, at: usize, protocol: u8, port: u16, sum: u64) -> Option<()> {
+    write(ctx, at, port.to_be())?;
+    match (protocol, checksum(sum)) {
+        (TCP, checksum) => write(ctx, at + 16, checksum.to_be()),
+        // RFC 768: a computed zero is sent as all ones, because zero says that there is no checksum.
+        (_, 0) => write(ctx, at + 6, 0xffff_u16),
+        (_, checksum) => write(ctx, at + 6, checksum.to_be()),
+    }
+}
+
+/// The cheapest useful program: reads addresses and ports, counts, lets the good client
+/// (10.77.0.0/16, fd77::/16) and everything that is neither TCP nor UDP through, drops the rest.
+#[xdp]
+pub fn ceiling(ctx: XdpContext) -> u32 {
+    match good_or_flood(&ctx) {
+        Some(action) => action,
+        None => XDP_PASS,
+    }
+}
+
+fn good_or_flood(ctx: &XdpContext) -> Option<u32> {
+    let (good, protocol, at) = match u16::from_be(read(ctx, ETHERTYPE)?) {
+        IPV4 => {
+            let source = u32::from_be(read(ctx, NETWORK + 12)?);
+            (source >> 16 == 0x0a4d, read::<u8>(ctx, NETWORK + 9)?, NETWORK + V4_BYTES)
+        }
+        IPV6 => {
+            let source = u64::from_be(read(ctx, NETWORK + 8)?);
+            (source >> 48 == 0xfd77, read::<u8>(ctx, NETWORK + 6)?, NETWORK + V6_BYTES)
+        }
+        _ => return None,
+    };
+    if protocol != TCP && protocol != UDP {
+        return None;
+    }
+    let destination_port: u16 = read(ctx, at + 2)?;
+    let counts = CEILING.get_ptr_mut(0)?;
+    let passed = good || destination_port == 0;
+    let at = if passed { ceiling_at::PASSED } else { ceiling_at::DROPPED };
+    // SAFETY: a slot of this CPU; the indexes are constants below its length.
+    unsafe {
+        (*counts)[ceiling_at::SEEN] = (*counts)[ceiling_at::SEEN].wrapping_add(1);
+        (*counts)[at] = (*counts)[at].wrapping_add(1);
+    }
+    Some(if passed { XDP_PASS } else { XDP_DROP })
+}
+
+/// For the far end of a veth: native transmit and redirect want a program there.
+#[xdp]
+pub fn pass(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// The price of the ring and NAPI alone.
+#[xdp]
+pub fn bare_drop(_ctx: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+fn sum32(word: u32) -> u64 {
+    u64::from(word >> 16) + u64::from(word & 0xffff)
+}
+
+/// Folds twice: the sums here stay below 2^32.
+fn checksum(sum: u64) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(sum as u16)
+}
+
+#[inline(always)]
+fn read<T: Copy>(ctx: &XdpContext, at: usize) -> Option<T> {
+    let start = ctx.data() + at;
+    if start + size_of::<T>() > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: the check above keeps the read inside the frame; the verifier holds us to it.
+    Some(unsafe { (start as *const T).read_unaligned() })
+}
+
+#[inline(always)]
+fn write<T>(ctx: &XdpContext, at: usize, value: T) -> Option<()> {
+    let start = ctx.data() + at;
+    if start + size_of::<T>() > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: as in `read`.
+    unsafe { (start as *mut T).write_unaligned(value) };
+    Some(())
+}
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     loop {}
 }
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,1 +1,21 @@
+//! The harness: what integration tests, benches and the demo say in a sentence each. Namespaces,
+//! processes, peers and traffic that clean up after themselves; bounded in count and time; nothing
+//! leaves this machine.
 
+pub mod root;
+
+pub mod wait;
+
+pub mod netns;
+
+pub mod wire;
+
+pub mod ports;
+
+pub mod process;
+
+pub mod cpu;
+
+pub mod flow;
+
+pub mod rig;
