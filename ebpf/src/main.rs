@@ -15,6 +15,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{sock_ops, xdp};
 use aya_ebpf::programs::{SockOpsContext, XdpContext};
 use weir_ebpf::abi::{ChargeAnswer, ClientEntry, Event, Op, PROVED, Rules, Word, charge_arg};
+use weir_ebpf::budget;
 use weir_ebpf::frame::Frame as _;
 use weir_ebpf::gcra::{self, Cell as _, Charged, Limit};
 use weir_ebpf::path::{Decided, Entry as _, Maps as _, decide};
@@ -40,10 +41,12 @@ pub fn packets(ctx: XdpContext) -> u32 {
 /// Tells user space of a few drops a tick and CPU.
 #[inline(always)]
 fn sample(ctx: &XdpContext, decided: &Decided, action: Action, length_bytes: u32, rules: &Rules) {
-    let Some(budget) = maps::Kernel.budget() else { return };
     let jiffies = maps::jiffies();
-    weir_ebpf::budget::roll(budget, rules, jiffies);
-    if !weir_ebpf::budget::may_tell(budget, rules) {
+    let room = maps::Kernel.with_budget(|budget| {
+        budget::roll(budget, rules, jiffies);
+        budget::may_tell(budget, rules)
+    });
+    if room != Some(true) {
         return;
     }
     let (key, class, destination_port) = match decided.packet {

@@ -225,10 +225,10 @@ impl Maps for Kernel {
     }
 
     #[inline(always)]
-    fn budget(&self) -> Option<&mut Budget> {
+    fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T> {
         let budget = BUDGET.get_ptr_mut(0)?;
-        // SAFETY: per-CPU memory; the program is not re-entered on one CPU.
-        Some(unsafe { &mut *budget })
+        // SAFETY: per-CPU memory; the program is not re-entered on one CPU, and the closure ends before we return.
+        Some(use_it(unsafe { &mut *budget }))
     }
 
     #[inline(always)]

@@ -215,10 +215,10 @@ fn extensions<F: Frame + ?Sized>(frame: &F, start: usize, first: Protocol) -> Re
             _ => (usize::from(length) + 1) * 8,
         };
         offset += header_bytes;
-        if position.offset {
-            return Ok(Transport::Fragment);
-        }
         protocol = Protocol(next);
+        if position.offset {
+            return later_fragment(protocol);
+        }
     }
     match protocol {
         Protocol::TCP | Protocol::UDP => transport(frame, offset, protocol, position),
@@ -244,18 +244,32 @@ fn transport<F: Frame + ?Sized>(
     protocol: Protocol,
     position: Position,
 ) -> Result<Transport, Verdict> {
-    // A later fragment shows its ports to nobody; whatever it carries, it ends at a TCP or UDP socket or nowhere.
     if position.offset {
-        return match protocol {
-            Protocol::TCP | Protocol::UDP => Ok(Transport::Fragment),
-            Protocol::ICMP | Protocol::ICMPV6 => Err(Verdict::Icmp),
-            _ => Err(Verdict::NoPort),
-        };
+        return later_fragment(protocol);
     }
     match protocol {
         Protocol::TCP => tcp(frame, offset, position),
         Protocol::UDP => udp(frame, offset, position),
         Protocol::ICMP | Protocol::ICMPV6 => Err(Verdict::Icmp),
+        _ => Err(Verdict::NoPort),
+    }
+}
+
+/// A later fragment shows its ports to nobody: it may belong to any that is protected, also where
+/// more extension headers stand before them.
+#[inline(always)]
+fn later_fragment(protocol: Protocol) -> Result<Transport, Verdict> {
+    match protocol {
+        Protocol::ICMP | Protocol::ICMPV6 => Err(Verdict::Icmp),
+        Protocol::TCP
+        | Protocol::UDP
+        | Protocol::HOP_BY_HOP
+        | Protocol::ROUTING
+        | Protocol::DESTINATION
+        | Protocol::AUTHENTICATION
+        | Protocol::MOBILITY
+        | Protocol::HIP
+        | Protocol::SHIM6 => Ok(Transport::Fragment),
         _ => Err(Verdict::NoPort),
     }
 }

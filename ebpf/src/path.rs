@@ -21,8 +21,8 @@ pub trait Maps {
     /// First jiffy after the ban of `key`; None without a ban.
     fn ban_until(&self, key: ClientKey) -> Option<u64>;
     fn client(&self, key: ClientKey) -> Option<Self::Entry>;
-    /// This CPU's budget; None when the map is missing.
-    fn budget(&self) -> Option<&mut Budget>;
+    /// Lends this CPU's budget; None when the map is missing.
+    fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T>;
     /// Charges an unproved source's slot; whether it conforms.
     fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool;
     fn jiffies(&self) -> u64;
@@ -137,9 +137,12 @@ fn proved<M: Maps>(entry: M::Entry, class: Class, length_bytes: u32, maps: &M, r
 /// Everybody else: the class's budget first, where a flood ends without a clock read, then the source's own slot.
 #[inline(always)]
 fn unproved<M: Maps>(key: ClientKey, class: Class, maps: &M, rules: &Rules) -> Verdict {
-    let Some(budget) = maps.budget() else { return Verdict::NoRules };
-    budget::roll(budget, rules, maps.jiffies());
-    if !budget::has_room(budget, rules, class) {
+    let jiffies = maps.jiffies();
+    let room = maps.with_budget(|budget| {
+        budget::roll(budget, rules, jiffies);
+        budget::has_room(budget, rules, class)
+    });
+    if room != Some(true) {
         return match class {
             Class::Syn => Verdict::BudgetSyn,
             Class::Tcp => Verdict::BudgetTcp,
@@ -151,6 +154,6 @@ fn unproved<M: Maps>(key: ClientKey, class: Class, maps: &M, rules: &Rules) -> V
     if limit.is_set() && !maps.front(key, rules, limit.cost_ns(1), limit.tau_ns) {
         return Verdict::Front;
     }
-    budget::spend(budget, class);
+    maps.with_budget(|budget| budget::spend(budget, class));
     Verdict::Unproved
 }

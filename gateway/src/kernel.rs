@@ -22,7 +22,7 @@ pub use handover::{Handover, HandoverError, Start, addresses};
 pub use interfaces::own_addresses;
 pub use keeper::{Keeper, KeeperError};
 pub use listen::{ListenError, open_listeners};
-pub use load::LoadError;
+pub use load::{LoadError, Loaded, load};
 pub use privileges::drop_capabilities;
 pub use rules::wanted;
 
@@ -78,7 +78,7 @@ pub fn establish(
     if names.is_empty() {
         return Err(Error::NoInterface);
     }
-    let mut loaded = load::load(&pins, config)?;
+    let mut loaded = load(&pins, config)?;
     let wanted = wanted(config, limit, trusted_proxies, listeners, &own);
     Maps::open(&pins)?.apply(&wanted, plane::fresh_seed())?;
     let mut attached = Vec::new();

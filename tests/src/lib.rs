@@ -19,3 +19,9 @@ pub mod cpu;
 pub mod flow;
 
 pub mod rig;
+
+pub mod frames;
+
+pub mod host_path;
+
+pub mod kernel_path;

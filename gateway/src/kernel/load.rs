@@ -18,7 +18,7 @@ use super::object::OBJECT;
 use crate::plane::PinDir;
 
 /// The object in the kernel: maps pinned, programs loaded and pinned, nothing attached.
-pub(super) struct Loaded {
+pub struct Loaded {
     ebpf: Ebpf,
 }
 
@@ -55,7 +55,8 @@ pub enum LoadError {
 /// The root of BPF file systems.
 const BPFFS: &str = "/sys/fs/bpf";
 
-pub(super) fn load(pins: &PinDir, config: &Config) -> Result<Loaded, LoadError> {
+/// Loads into `pins`, over what a predecessor left there; attaches nothing.
+pub fn load(pins: &PinDir, config: &Config) -> Result<Loaded, LoadError> {
     make_folder(pins.path())?;
     release_if_resized(pins, maps::CLIENTS, config.clients)?;
     release_if_resized(pins, maps::BANS, config.bans)?;

@@ -1,3 +1,4 @@
 //! The one integration binary, a module for each topic.
 
+mod packets;
 mod rig;

@@ -1,0 +1,182 @@
+//! The packet path over maps of the process: the same `path::decide` as in the kernel, with a clock
+//! that stands still, for comparing the two.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use weir::plane::Wanted;
+use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, PROVED, Rules, Word, flags};
+use weir_ebpf::front::{self, Place, SLOTS};
+use weir_ebpf::gcra;
+use weir_ebpf::packet::Address;
+use weir_ebpf::path::{Decided, Entry, List, Maps, decide};
+use weir_ebpf::scope::own_key;
+
+/// A world of clients, lists and bans; its entries are leaked, since tests are short.
+pub struct HostPath {
+    lists: Wanted,
+    pub bans: HashMap<ClientKey, u64>,
+    clients: HashMap<ClientKey, &'static HostEntry>,
+    budget: RefCell<Budget>,
+    front: RefCell<HashMap<u32, &'static [Cell<u64>; SLOTS]>>,
+}
+
+/// The moment of every decision.
+pub const NOW_NS: u64 = 1 << 50;
+pub const JIFFIES: u64 = 1 << 33;
+
+impl HostPath {
+    pub fn new(lists: Wanted) -> Self {
+        Self {
+            lists,
+            bans: HashMap::new(),
+            clients: HashMap::new(),
+            budget: RefCell::default(),
+            front: RefCell::default(),
+        }
+    }
+
+    pub fn decide(&self, frame: &[u8]) -> Decided {
+        let mut rules = self.lists.rules;
+        rules.flags |= if self.lists.allow.is_empty() { 0 } else { flags::HAS_ALLOW };
+        rules.flags |= if self.lists.deny.is_empty() { 0 } else { flags::HAS_DENY };
+        decide(frame, u32::try_from(frame.len()).expect("short frames"), self, &rules)
+    }
+
+    /// A proved client that owes `ahead_ns` on a word.
+    pub fn prove(&mut self, key: ClientKey, owes: Option<(Word, u64)>) {
+        let entry = HostEntry::default();
+        if let Some((word, ahead_ns)) = owes {
+            entry.cell_of(word).set(NOW_NS + ahead_ns);
+        }
+        entry.flags.set(PROVED);
+        self.clients.insert(key, Box::leak(Box::new(entry)));
+    }
+
+    /// What the client's entry says now.
+    pub fn entry(&self, key: ClientKey) -> Option<ClientEntry> {
+        self.clients.get(&key).map(|entry| ClientEntry {
+            tat: entry.tat.each_ref().map(Cell::get),
+            spare: 0,
+            flags: entry.flags.get(),
+            passed: entry.passed.get(),
+            dropped: entry.dropped.get(),
+        })
+    }
+}
+
+#[derive(Default)]
+pub struct HostEntry {
+    tat: [Cell<u64>; 4],
+    flags: Cell<u64>,
+    passed: Cell<u64>,
+    dropped: Cell<u64>,
+}
+
+impl HostEntry {
+    fn cell_of(&self, word: Word) -> &Cell<u64> {
+        let [packets, bytes, syns, requests] = &self.tat;
+        match word {
+            Word::Packets => packets,
+            Word::Bytes => bytes,
+            Word::Syns => syns,
+            Word::Requests => requests,
+        }
+    }
+}
+
+/// A word of one thread: a swap always wins.
+#[derive(Clone, Copy)]
+pub struct HostCell(&'static Cell<u64>);
+
+impl gcra::Cell for HostCell {
+    fn load(self) -> u64 {
+        self.0.get()
+    }
+
+    fn swap(self, old: u64, new: u64) -> bool {
+        assert_eq!(self.0.get(), old);
+        self.0.set(new);
+        true
+    }
+}
+
+impl Entry for &'static HostEntry {
+    type Cell = HostCell;
+
+    fn cell(self, word: Word) -> HostCell {
+        HostCell(self.cell_of(word))
+    }
+
+    fn is_proved(self) -> bool {
+        self.flags.get() & PROVED != 0
+    }
+
+    fn note_passed(self) {
+        self.passed.set(self.passed.get() + 1);
+    }
+
+    fn note_dropped(self) {
+        self.dropped.set(self.dropped.get() + 1);
+    }
+}
+
+impl Maps for HostPath {
+    type Cell = HostCell;
+    type Entry = &'static HostEntry;
+
+    fn scope_word(&self, word_idx: u32) -> u64 {
+        self.lists.ports.iter().filter(|bit| bit.word_idx == word_idx).fold(0, |word, bit| word | bit.mask)
+    }
+
+    fn is_own(&self, key: u64) -> bool {
+        self.lists.own.iter().any(|address| own_key(&packet_address(*address)) == key)
+    }
+
+    fn is_listed(&self, list: List, source: &Address) -> bool {
+        let address = match *source {
+            Address::V4(octets) => IpAddr::from(octets),
+            Address::V6(octets) => IpAddr::from(octets),
+        };
+        let prefixes = match list {
+            List::Allow => &self.lists.allow,
+            List::Deny => &self.lists.deny,
+        };
+        prefixes.iter().any(|prefix| prefix.contains(&address))
+    }
+
+    fn ban_until(&self, key: ClientKey) -> Option<u64> {
+        self.bans.get(&key).copied()
+    }
+
+    fn client(&self, key: ClientKey) -> Option<&'static HostEntry> {
+        self.clients.get(&key).copied()
+    }
+
+    fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T> {
+        Some(use_it(&mut self.budget.borrow_mut()))
+    }
+
+    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool {
+        let place = Place::of(key.0, rules.seed, FRONT_LINES);
+        let mut lines = self.front.borrow_mut();
+        let line = *lines.entry(place.line_idx).or_insert_with(|| Box::leak(Box::default()));
+        front::charge(line.each_ref().map(HostCell), place.fingerprint, cost_ns, tau_ns, NOW_NS)
+    }
+
+    fn jiffies(&self) -> u64 {
+        JIFFIES
+    }
+
+    fn now_ns(&self) -> u64 {
+        NOW_NS
+    }
+}
+
+pub fn packet_address(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(v4) => Address::V4(v4.octets()),
+        IpAddr::V6(v6) => Address::V6(v6.octets()),
+    }
+}

@@ -1,0 +1,78 @@
+//! The real programs, loaded into a pin folder of their own and run by BPF_PROG_TEST_RUN: attached to
+//! nothing, gone with this value.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+use aya::programs::{TestRun as _, TestRunOptions};
+use weir::kernel::{self, Loaded};
+use weir::plane::{Bans, Charge, CounterRow, Events, Maps, PinDir, now_ns};
+
+pub struct KernelPath {
+    loaded: Loaded,
+    folder: Folder,
+    pub maps: Arc<Maps>,
+    pub charge: Arc<Charge>,
+}
+
+/// A pin folder, removed with everything in it.
+struct Folder(PathBuf);
+
+impl KernelPath {
+    pub fn load(config: kernel::Config) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("weir-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = Folder(PathBuf::from("/sys/fs/bpf").join(name));
+        let pins = PinDir::new(&folder.0);
+        let loaded = kernel::load(&pins, &config).context("loading the programs")?;
+        let maps = Arc::new(Maps::open(&pins)?);
+        let charge = Arc::new(Charge::open(&pins)?);
+        Ok(Self { loaded, folder, maps, charge })
+    }
+
+    pub fn pins(&self) -> PinDir {
+        PinDir::new(&self.folder.0)
+    }
+
+    pub fn bans(&self) -> Result<Bans> {
+        Ok(Bans::in_kernel(&self.pins(), self.maps.clone(), self.charge.clone(), now_ns())?)
+    }
+
+    pub fn events(&self) -> Result<Events> {
+        Ok(Events::open(&self.pins())?)
+    }
+
+    /// What XDP returns for the frame (at least 14 bytes: the kernel takes no shorter one).
+    pub fn run(&mut self, frame: &[u8]) -> Result<u32> {
+        Ok(self.run_times(frame, 1)?.0)
+    }
+
+    /// The last action and the mean nanoseconds of a run.
+    pub fn run_times(&mut self, frame: &[u8], repeat: u32) -> Result<(u32, u64)> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+        let result = self.loaded.packets()?.test_run(options)?;
+        Ok((result.return_value, u64::try_from(result.duration.as_nanos())?))
+    }
+
+    /// The counters that rose since `before`.
+    pub fn counted_since(&self, before: &[CounterRow]) -> Result<Vec<CounterRow>> {
+        let mut risen = self.maps.counters()?;
+        for row in &mut risen {
+            let old = before.iter().find(|old| old.verdict == row.verdict && old.action == row.action);
+            row.packets -= old.map_or(0, |old| old.packets);
+            row.bytes -= old.map_or(0, |old| old.bytes);
+        }
+        risen.retain(|row| row.packets > 0);
+        Ok(risen)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = kernel::detach(&self.0, &[]) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
