@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use weir::kernel::{self, Loaded};
 use weir::plane::{Bans, Charge, CounterRow, Events, Maps, PinDir, now_ns};
 
@@ -56,16 +56,21 @@ impl KernelPath {
         Ok((result.return_value, u64::try_from(result.duration.as_nanos())?))
     }
 
+    /// The packet program, for who runs it from several threads.
+    pub fn packets(&mut self) -> Result<&Xdp> {
+        Ok(self.loaded.packets()?)
+    }
+
     /// The counters that rose since `before`.
     pub fn counted_since(&self, before: &[CounterRow]) -> Result<Vec<CounterRow>> {
-        let mut risen = self.maps.counters()?;
-        for row in &mut risen {
+        let mut after = self.maps.counters()?;
+        for row in &mut after {
             let old = before.iter().find(|old| old.verdict == row.verdict && old.action == row.action);
             row.packets -= old.map_or(0, |old| old.packets);
             row.bytes -= old.map_or(0, |old| old.bytes);
         }
-        risen.retain(|row| row.packets > 0);
-        Ok(risen)
+        after.retain(|row| row.packets > 0);
+        Ok(after)
     }
 }
 

@@ -1,4 +1,5 @@
 //! The one integration binary, a module for each topic.
 
 mod packets;
+mod planes;
 mod rig;

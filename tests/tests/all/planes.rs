@@ -1,0 +1,150 @@
+//! One key, saturated from k threads: what is admitted lies between burst + rate x time - 1 - k and
+//! burst + rate x time, whichever plane holds the word and whoever charges it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use aya::programs::{TestRun as _, TestRunOptions};
+use weir::kernel;
+use weir::model::{Client, ClientKey, Decision, Limit, Origin, Rate};
+use weir::plane::{Plane, Wanted, now_ns};
+use weir_ebpf::abi::{Rules, Word};
+use weir_ebpf::scope::PortBit;
+use weir_tests::frames::{ACK, SYN, TCP, V4, ethernet, tcp};
+use weir_tests::kernel_path::KernelPath;
+use weir_tests::root::require_root;
+use weir_tests::wait::let_pass;
+
+const THREADS: usize = 4;
+const LASTS: Duration = Duration::from_millis(1_500);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 7);
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const PORT: u16 = 8_080;
+const XDP_PASS: u32 = 2;
+
+/// What k saturating threads were admitted, and for how long they were surely all at it, and at most.
+struct Saturated {
+    admitted: u64,
+    within: Duration,
+    around: Duration,
+}
+
+fn saturate(attempt: impl Fn() -> u64 + Sync) -> Saturated {
+    let (start, stop) = (Barrier::new(THREADS + 1), AtomicBool::new(false));
+    let admitted = AtomicU64::new(0);
+    let began_ns = now_ns();
+    let (all_run_ns, stopped_ns) = std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                start.wait();
+                while !stop.load(Ordering::Relaxed) {
+                    admitted.fetch_add(attempt(), Ordering::Relaxed);
+                }
+            });
+        }
+        start.wait();
+        let all_run_ns = now_ns();
+        let_pass(LASTS);
+        let stopped_ns = now_ns();
+        stop.store(true, Ordering::Relaxed);
+        (all_run_ns, stopped_ns)
+    });
+    Saturated {
+        admitted: admitted.into_inner(),
+        within: Duration::from_nanos(stopped_ns - all_run_ns),
+        around: Duration::from_nanos(now_ns() - began_ns),
+    }
+}
+
+/// `unit` is what one charge takes.
+#[track_caller]
+fn check_bounds(what: &str, saturated: &Saturated, rate: &Rate, unit: u64) {
+    let refilled = |time: Duration| {
+        u64::try_from(u128::from(rate.amount()) * time.as_nanos() / rate.period().as_nanos()).expect("small")
+    };
+    let most = rate.burst() + refilled(saturated.around);
+    let least = (rate.burst() + refilled(saturated.within)).saturating_sub((1 + THREADS as u64) * unit);
+    println!("{what}: {least} <= {} <= {most}", saturated.admitted);
+    assert!(saturated.admitted <= most, "{what}: admitted {} > {most}", saturated.admitted);
+    assert!(saturated.admitted >= least, "{what}: admitted {} < {least}", saturated.admitted);
+}
+
+fn rate(amount: u64, burst: u64) -> Rate {
+    Rate::new(amount, Duration::from_secs(1), burst).expect("fits")
+}
+
+fn frame(flags: u8) -> Vec<u8> {
+    let header = V4 { source: CLIENT, destination: OWN, protocol: TCP, fragment: 0, option_words: 0 };
+    ethernet(0x0800, &header.bytes(&tcp(PORT, flags)))
+}
+
+/// The word `word` of one proved client under `rate` and no other limit, charged by k XDP test runs.
+fn saturate_packets(word: Word, rate: &Rate, flags: u8, unit: u64) -> Result<()> {
+    let mut kernel =
+        KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    let mut limits = [Limit::NONE; 4];
+    limits[word as usize] = rate.limit();
+    let wanted = Wanted {
+        rules: Rules { limits, ..Rules::default() },
+        ports: vec![PortBit::tcp(PORT)],
+        own: vec![IpAddr::V4(OWN)],
+        ..Wanted::default()
+    };
+    kernel.maps.apply(&wanted, 1)?;
+    kernel.charge.prove(ClientKey::v4(CLIENT.octets()))?;
+    let frame = frame(flags);
+    let packets = kernel.packets()?;
+    // One run a call: between two runs of a repeated call the thread may be preempted in the middle of
+    // the program, as no packet ever is, and the per-CPU counters would lose counts.
+    let mut saturated = saturate(|| {
+        let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
+        u64::from(packets.test_run(options).expect("a test run").return_value == XDP_PASS)
+    });
+    saturated.admitted *= unit;
+    check_bounds(&format!("{word:?} by xdp"), &saturated, rate, unit);
+    Ok(())
+}
+
+#[test]
+fn packets_from_k_threads_keep_each_word_exact() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    saturate_packets(Word::Packets, &rate(50_000, 20_000), ACK, 1)?;
+    saturate_packets(Word::Syns, &rate(3_000, 1_000), SYN, 1)?;
+    let length = frame(ACK).len() as u64;
+    saturate_packets(Word::Bytes, &rate(4_000_000, 20_000 * length), ACK, length)
+}
+
+#[test]
+fn requests_from_k_threads_keep_the_kernels_word_exact() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let kernel = KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    let plane = Plane::new(Some(kernel.charge.clone()), 4_096);
+    check_plane("requests by charge", &plane, Origin::Peer);
+    Ok(())
+}
+
+#[test]
+fn requests_from_k_threads_keep_the_process_tables_word_exact() {
+    check_plane("requests in the process table", &Plane::new(None, 4_096), Origin::Peer);
+    check_plane("requests behind a proxy", &Plane::new(None, 4_096), Origin::Forwarded);
+}
+
+fn check_plane(what: &str, plane: &Plane, origin: Origin) {
+    let client = Client { key: ClientKey::v4(CLIENT.octets()), origin };
+    for rate in [rate(20_000, 5_000), rate(3, 10)] {
+        plane.forgive(client.key, now_ns()).expect("nothing in the way");
+        let limit = rate.limit();
+        let saturated = saturate(|| match plane.charge(client, &limit, 1, now_ns()) {
+            Decision::Allow(_) => 1,
+            Decision::Deny { .. } => 0,
+        });
+        check_bounds(what, &saturated, &rate, 1);
+    }
+}
