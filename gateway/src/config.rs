@@ -1,16 +1,39 @@
 //! weir.toml: text to raw (serde, unknown keys refused) to [`Config`], which is made of each part's
 //! own Config. The only code that reads a configuration text.
 
-use std::path::PathBuf;
+mod error;
+
+mod raw;
+
+mod units;
+
+mod compile;
+
+mod apis;
+
+mod keys;
+
+mod ceiling;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
 
 use crate::model::{Catalog, Listener};
 use crate::{control, kernel, limit, proxy};
 
+pub use ceiling::{Ceiling, Part, ceiling};
+pub use error::{Error, Errors};
+pub use units::{UnitError, duration as parse_duration};
+
 /// A checked configuration: nothing in it needs another look.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The file it came from.
     pub file: PathBuf,
+    /// Other files that it names; a change of them is a change of it.
+    pub also: Vec<PathBuf>,
     /// A number; `"auto"` is None: one per core that this process may run on.
     pub workers: Option<usize>,
     pub listeners: Vec<Listener>,
@@ -19,4 +42,18 @@ pub struct Config {
     pub limit: limit::Config,
     pub kernel: kernel::Config,
     pub control: control::Config,
+}
+
+/// Reads and checks `file`. `default_socket` is where the control socket stands unless the file says otherwise.
+pub fn load(file: &Path, default_socket: &Path) -> Result<Config, Errors> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse(&text, file, default_socket),
+        Err(error) => Err(Errors::unreadable(file, &error)),
+    }
+}
+
+/// As [`load`], from a text; `file` is what errors name and where relative paths count from.
+pub fn parse(text: &str, file: &Path, default_socket: &Path) -> Result<Config, Errors> {
+    let raw = raw::parse(text, file)?;
+    compile::compile(&raw, text, file, default_socket)
 }

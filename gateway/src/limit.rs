@@ -2,4 +2,16 @@
 
 mod config;
 
-pub use config::{Config, Shed};
+mod client;
+
+mod rows;
+
+mod denied;
+
+mod shed;
+
+pub use client::ClientLimit;
+pub use config::{Config, Shed, TABLE_ENTRIES};
+pub use denied::Denied;
+pub use rows::{Rows, Who};
+pub use shed::{Offender, Shedder};

@@ -1,5 +1,34 @@
-//! The read side: a request's path, accept > dispatch > filter > forward > respond.
+//! The read side: a request's path, accept > exchange > dispatch > filter > forward > respond.
+
+pub mod accept;
 
 mod config;
 
+mod snapshot;
+
+mod exchange;
+
+mod client;
+
+mod head;
+
+mod dispatch;
+
+mod filter;
+
+mod forward;
+
+mod respond;
+
+mod ratelimit;
+
+mod body;
+
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Shared, SharedParts, worker};
 pub use config::{Bounds, Config, Timeouts};
+pub use dispatch::normalise;
+pub use forward::IDLE_MAX;
+pub use snapshot::Snapshot;

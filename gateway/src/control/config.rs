@@ -1,6 +1,6 @@
 //! `[admin]`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,4 +9,9 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The control socket; mode 0600.
     pub socket: PathBuf,
+}
+
+impl Config {
+    /// Loopback only.
+    pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9180));
 }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::model::Rate;
 
+/// Entries of each bounded table beside the process table: refusals, shed levels, graces, limits by
+/// other keys, connections by client. 16 bytes each.
+pub const TABLE_ENTRIES: u32 = 65_536;
+
 /// Limits of each client address: IPv4 /32, IPv6 /64. A None is not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {

@@ -121,6 +121,17 @@ impl Default for Metrics {
     }
 }
 
+impl ApiMetrics {
+    /// Counts an answer by its status and the time from the request's head.
+    pub fn count(&self, status: u16, began_ns: u64, now_ns: u64) {
+        let class = usize::from(status / 100).saturating_sub(1);
+        if let Some(answers) = self.answers.get(class) {
+            answers.inc();
+        }
+        self.duration_seconds.observe(now_ns.saturating_sub(began_ns) as f64 / 1e9);
+    }
+}
+
 impl Metrics {
     /// Adds what is read at scrape time.
     pub fn collect(&self, collector: Box<dyn Collector>) {

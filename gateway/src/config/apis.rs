@@ -1,0 +1,181 @@
+//! `[[api]]`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use toml::{Spanned, Value};
+
+use super::compile::{Compiler, not_supported};
+use super::keys;
+use super::raw;
+use crate::model::{Answer, Api, Auth, Catalog, LimitKey, LimitRow, StaticAnswer, Upstream};
+
+const WEIGHT_MAX: i64 = 1_000;
+const LIMIT_KEYS: [(&str, LimitKey); 3] =
+    [("client", LimitKey::Client), ("credential", LimitKey::Credential), ("api", LimitKey::Api)];
+
+pub(super) fn catalog(compiler: &mut Compiler<'_>, raw: &[Spanned<raw::Api>]) -> Catalog {
+    let mut names = HashSet::new();
+    let mut places = HashMap::new();
+    let mut apis = Vec::new();
+    for spanned in raw {
+        let raw = spanned.get_ref();
+        let Some(api) = api(compiler, spanned) else { continue };
+        if !names.insert(api.name.clone()) {
+            compiler.findings.at(raw.name.span(), format!("two APIs are named `{}`", api.name));
+        }
+        let place = (api.host.clone(), api.listen_path.trim_end_matches('/').to_owned());
+        if let Some(other) = places.insert(place, api.name.clone()) {
+            let message = format!("`{other}` listens on this host and path already");
+            compiler.findings.at(raw.listen_path.span(), message);
+        }
+        apis.push(Arc::new(api));
+    }
+    Catalog { apis }
+}
+
+fn api(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Api> {
+    let raw = spanned.get_ref();
+    let name = raw.name.get_ref();
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        compiler.findings.at(raw.name.span(), "an API's name is letters, digits, - _ .");
+    }
+    let listen_path = raw.listen_path.get_ref();
+    if !listen_path.starts_with('/') || crate::proxy::normalise(listen_path) != *listen_path {
+        compiler.findings.at(raw.listen_path.span(), "a listen path starts with / and is in normal form");
+    }
+    let auth = raw.auth.as_ref().and_then(|auth| self::auth(compiler, auth));
+    let limits = raw.limits.iter().filter_map(|row| limit_row(compiler, row, raw.auth.is_some())).collect();
+    Some(Api {
+        name: name.as_str().into(),
+        host: raw.host.as_ref().map(|host| host.get_ref().to_ascii_lowercase().into()),
+        listen_path: listen_path.as_str().into(),
+        strip_listen_path: raw.strip_listen_path.as_ref().is_some_and(|strip| *strip.get_ref()),
+        answer: answer(compiler, spanned)?,
+        auth,
+        limits,
+    })
+}
+
+fn answer(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Answer> {
+    let raw = spanned.get_ref();
+    match (&raw.respond, &raw.upstreams) {
+        (Some(respond), None) => Some(Answer::Respond(static_answer(compiler, respond.get_ref())?)),
+        (None, Some(upstreams)) => {
+            if upstreams.get_ref().is_empty() {
+                compiler.findings.at(upstreams.span(), "`upstreams` names at least one");
+            }
+            let upstreams = upstreams.get_ref().iter().filter_map(|raw| upstream(compiler, raw)).collect();
+            Some(Answer::Forward(upstreams))
+        }
+        (Some(respond), Some(_)) => {
+            compiler.findings.at(respond.span(), "an API has `respond` or `upstreams`, not both");
+            None
+        }
+        (None, None) => {
+            let span = raw.name.span();
+            compiler.findings.at(span, "an API needs `upstreams` or `respond`");
+            None
+        }
+    }
+}
+
+fn static_answer(compiler: &mut Compiler<'_>, raw: &raw::Respond) -> Option<StaticAnswer> {
+    let status = compiler.number(&raw.status, "status", 200..=599)?;
+    let content_type = match &raw.content_type {
+        Some(text) if text.get_ref().bytes().all(|byte| (b' '..=b'~').contains(&byte)) => {
+            text.get_ref().as_str()
+        }
+        Some(text) => {
+            compiler.findings.at(text.span(), "`content_type` is printable ASCII");
+            return None;
+        }
+        None => "text/plain; charset=utf-8",
+    };
+    Some(StaticAnswer {
+        status: u16::try_from(status).ok()?,
+        body: raw.body.as_str().into(),
+        content_type: content_type.into(),
+    })
+}
+
+/// `"http://host:port/path"` or `{ url, weight }`.
+fn upstream(compiler: &mut Compiler<'_>, raw: &Spanned<Value>) -> Option<Upstream> {
+    let (url, weight) = match raw.get_ref() {
+        Value::String(url) => (url.as_str(), 1),
+        Value::Table(table) if table.keys().all(|key| key == "url" || key == "weight") => {
+            let weight = table.get("weight").map_or(Some(1), Value::as_integer);
+            match (table.get("url").and_then(Value::as_str), weight) {
+                (Some(url), Some(weight)) => (url, weight),
+                _ => ("", 0),
+            }
+        }
+        _ => ("", 0),
+    };
+    if url.starts_with("https://") || url.starts_with("h2c://") {
+        compiler.findings.at(raw.span(), not_supported("an https or h2c upstream"));
+        return None;
+    }
+    let parsed = url.strip_prefix("http://").and_then(|rest| {
+        let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
+        is_authority(authority).then_some((authority, path.trim_end_matches('/')))
+    });
+    let (Some((authority, path)), 1..=WEIGHT_MAX) = (parsed, weight) else {
+        let message = format!(
+            "an upstream is \"http://HOST:PORT/PATH\" or {{ url = \"..\", weight = 1 to {WEIGHT_MAX} }}"
+        );
+        compiler.findings.at(raw.span(), message);
+        return None;
+    };
+    Some(Upstream { authority: authority.into(), path: path.into(), weight: u32::try_from(weight).ok()? })
+}
+
+fn is_authority(text: &str) -> bool {
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            if port.parse::<u16>().is_err() {
+                return false;
+            }
+            host
+        }
+        _ => text,
+    };
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte))
+}
+
+fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>) -> Option<Auth> {
+    let raw = spanned.get_ref();
+    for (scheme, name) in [(&raw.jwt, "`jwt`"), (&raw.basic, "`basic`"), (&raw.mtls, "`mtls`")] {
+        compiler.unsupported(scheme, name);
+    }
+    let Some(key) = &raw.key else {
+        if raw.jwt.is_none() && raw.basic.is_none() && raw.mtls.is_none() {
+            compiler
+                .findings
+                .at(spanned.span(), "`auth` names a scheme, as in { key = { file = \"keys.toml\" } }");
+        }
+        return None;
+    };
+    let file = compiler.folder.join(key.file.get_ref());
+    compiler.also.push(file.clone());
+    match keys::load(&file) {
+        Ok(rows) => Some(Auth::Key(rows)),
+        Err(errors) => {
+            compiler.findings.extend(errors);
+            None
+        }
+    }
+}
+
+fn limit_row(compiler: &mut Compiler<'_>, raw: &raw::LimitRow, has_auth: bool) -> Option<LimitRow> {
+    let key = LIMIT_KEYS.iter().find(|(word, _)| word == raw.key.get_ref()).map(|(_, key)| *key);
+    match key {
+        None => compiler.findings.at(raw.key.span(), "`key` is one of client, credential, api"),
+        Some(LimitKey::Credential) if !has_auth => {
+            compiler.findings.at(raw.key.span(), "a limit by credential needs `auth`");
+        }
+        Some(_) => {}
+    }
+    let rate = compiler.rate(&raw.rate, &raw.burst)?;
+    Some(LimitRow { key: key?, rate })
+}

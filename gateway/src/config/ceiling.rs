@@ -1,0 +1,126 @@
+//! The memory that a configuration can ever take, by part: what `weir check` prints before anything
+//! starts, and what the process stays under whatever clients send.
+
+use std::fmt;
+
+use serde::Serialize;
+use weir_ebpf::abi;
+use weir_ebpf::scope::SCOPE_WORDS;
+use weir_ebpf::verdict::COUNTER_CELLS;
+
+use super::Config;
+use crate::kernel::ModeWanted;
+use crate::limit::TABLE_ENTRIES;
+use crate::model::Answer;
+use crate::plane::Table;
+use crate::proxy::IDLE_MAX;
+
+/// The kernel's `struct htab_elem`, before key and value (kernel/bpf/hashtab.c).
+const HASH_ELEMENT: u64 = 48;
+/// A bucket of a hash map; as many as entries, rounded up to a power of two.
+const HASH_BUCKET: u64 = 16;
+/// A prefix in an LPM trie: its node and the inner node that it may need, as the slab rounds them.
+const TRIE_PREFIX: u64 = 192;
+/// Programs, their BTF and JIT images.
+const PROGRAMS: u64 = 2 << 20;
+/// A connection besides its buffers: socket, tasks, hyper's state, the head's parsed headers.
+const CONNECTION: u64 = 24 << 10;
+/// An idle connection to an upstream: hyper's first read buffer and its task.
+const IDLE_UPSTREAM: u64 = 16 << 10;
+/// Keeper and gateway before the first client: binary, heap, stacks.
+const PROCESSES: u64 = 64 << 20;
+/// A ban in the gateway's own map.
+const BAN_ROW: u64 = 96;
+
+/// The whole and its parts, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ceiling {
+    pub ceiling_bytes: u64,
+    pub parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    pub name: &'static str,
+    pub bytes: u64,
+    /// How it is reckoned.
+    pub note: String,
+}
+
+/// Reckons with `workers` workers and `cpus` possible CPUs (per-CPU maps).
+pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
+    let mut parts = Vec::new();
+    let mut part = |name, bytes, note: String| parts.push(Part { name, bytes, note });
+    let kernel = &config.kernel;
+    let (clients, bans) = (u64::from(kernel.clients), u64::from(kernel.bans));
+    if kernel.mode != ModeWanted::Off {
+        let entry = size_of::<abi::ClientEntry>() as u64;
+        part("kernel clients", hash_bytes(clients, entry), format!("{clients} entries of CLIENTS"));
+        part(
+            "kernel bans",
+            hash_bytes(bans, size_of::<abi::Ban>() as u64),
+            format!("{bans} entries of BANS"),
+        );
+        part("kernel front", u64::from(abi::FRONT_LINES) * 64, "slots of unproved sources".to_owned());
+        let prefixes = (kernel.allow.len() + kernel.deny.len() + kernel.management.len()) as u64;
+        let lists = (prefixes + u64::from(abi::OWN_ADDRESSES)) * TRIE_PREFIX;
+        part(
+            "kernel lists",
+            lists,
+            format!("{prefixes} prefixes, up to {} own addresses", abi::OWN_ADDRESSES),
+        );
+        let per_cpu =
+            u64::from(COUNTER_CELLS) * size_of::<abi::Count>() as u64 + size_of::<abi::Budget>() as u64;
+        let small =
+            u64::from(SCOPE_WORDS) * 8 + u64::from(abi::EVENTS_BYTES) + 2 * size_of::<abi::Rules>() as u64;
+        part(
+            "kernel rest",
+            PROGRAMS + small + per_cpu * cpus as u64,
+            "programs, counters, events, rules".to_owned(),
+        );
+    }
+    part("process table", Table::bytes_for(kernel.clients), format!("{clients} clients, 16 B each"));
+    let tables = 5 * Table::bytes_for(TABLE_ENTRIES);
+    part("limit tables", tables, "refusals, levels, graces, API limits, connections".to_owned());
+    part("bans", bans * BAN_ROW, format!("{bans} rows"));
+    let bounds = &config.proxy.bounds;
+    let connection = CONNECTION + 3 * u64::from(bounds.header_bytes);
+    let connections = u64::from(bounds.connections);
+    part("connections", connections * connection, format!("{connections} times {} KiB", connection >> 10));
+    let upstreams: usize = config.catalog.apis.iter().map(|api| upstreams(&api.answer)).sum();
+    let idle = (upstreams * workers * IDLE_MAX) as u64;
+    part(
+        "idle upstream connections",
+        idle * IDLE_UPSTREAM,
+        format!("{idle} times {} KiB", IDLE_UPSTREAM >> 10),
+    );
+    part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
+    Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
+}
+
+fn hash_bytes(entries: u64, value: u64) -> u64 {
+    entries * (HASH_ELEMENT + 8 + value) + entries.next_power_of_two() * HASH_BUCKET
+}
+
+fn upstreams(answer: &Answer) -> usize {
+    match answer {
+        Answer::Forward(upstreams) => upstreams.len(),
+        Answer::Respond(_) => 0,
+    }
+}
+
+/// A line a part, the sum last.
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.parts {
+            writeln!(f, "  {:<26} {:>10}  {}", part.name, mebibytes(part.bytes), part.note)?;
+        }
+        write!(f, "  {:<26} {:>10}", "memory ceiling", mebibytes(self.ceiling_bytes))
+    }
+}
+
+/// `36.1 MiB`.
+fn mebibytes(bytes: u64) -> String {
+    let tenths = (bytes * 10).div_ceil(1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}

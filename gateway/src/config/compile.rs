@@ -1,0 +1,511 @@
+//! Raw to checked: units, bounds, sums. Every mistake is noted with its place and the work goes on,
+//! so that one run tells them all.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::{Spanned, Value};
+use weir_ebpf::gcra::Limit;
+
+use super::error::{Findings, nearest};
+use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
+use super::units::{self, UnitError};
+use super::{Config, Errors, apis};
+use crate::control;
+use crate::kernel::{self, Interfaces, ModeWanted, Port, Protocol, Unproved};
+use crate::limit::{self, Shed};
+use crate::model::{Listener, Rate};
+use crate::proxy::{self, Bounds, Timeouts};
+
+/// More would be a mistake in a number: 64 Mi entries are 9 GB.
+const CLIENTS_MAX: u64 = 64 << 20;
+const WORKERS_MAX: u64 = 1_024;
+/// IFNAMSIZ without its end.
+const INTERFACE_BYTES_MAX: usize = 15;
+const HEADER_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=16 << 20;
+
+pub(super) fn compile(raw: &Raw, text: &str, file: &Path, default_socket: &Path) -> Result<Config, Errors> {
+    let mut compiler = Compiler {
+        findings: Findings::new(text, file),
+        folder: file.parent().unwrap_or(Path::new("")).to_owned(),
+        also: Vec::new(),
+    };
+    let config = compiler.config(raw, default_socket);
+    compiler.findings.finish()?;
+    Ok(config)
+}
+
+/// Notes mistakes while it makes the parts.
+pub(super) struct Compiler<'a> {
+    pub findings: Findings<'a>,
+    pub folder: PathBuf,
+    pub also: Vec<PathBuf>,
+}
+
+impl Compiler<'_> {
+    fn config(&mut self, raw: &Raw, default_socket: &Path) -> Config {
+        self.unsupported(&raw.store, "[store]");
+        self.unsupported(&raw.fleet, "[fleet]");
+        let listeners = self.listeners(&raw.listener);
+        let kernel = self.kernel(raw.kernel.as_ref());
+        let trusted_proxies = self.prefixes(&raw.trusted_proxies);
+        let proxy = proxy::Config {
+            trusted_proxies,
+            allow: kernel.allow.clone(),
+            timeouts: self.timeouts(raw.timeouts.as_ref()),
+            bounds: self.bounds(raw.bounds.as_ref()),
+        };
+        let limit = self.limit(raw.limit.as_ref().and_then(|limit| limit.client.as_ref()));
+        let control = self.control(raw.admin.as_ref(), default_socket, &listeners);
+        let catalog = apis::catalog(self, &raw.api);
+        if listeners.is_empty() && kernel.protect.is_empty() {
+            self.findings.at(0..0, "nothing to do: no [[listener]] and nothing in [kernel] protect");
+        }
+        Config {
+            file: self.findings.file.to_owned(),
+            also: std::mem::take(&mut self.also),
+            workers: self.workers(&raw.workers),
+            listeners,
+            catalog,
+            proxy,
+            limit,
+            kernel,
+            control,
+        }
+    }
+
+    fn workers(&mut self, raw: &Any) -> Option<usize> {
+        let raw = raw.as_ref()?;
+        match raw.get_ref() {
+            Value::String(word) if word == "auto" => None,
+            Value::Integer(number) if (1..=WORKERS_MAX.cast_signed()).contains(number) => {
+                usize::try_from(*number).ok()
+            }
+            _ => {
+                self.findings.at(raw.span(), format!("`workers` is \"auto\" or 1 to {WORKERS_MAX}"));
+                None
+            }
+        }
+    }
+
+    fn listeners(&mut self, raw: &[Spanned<raw::Listener>]) -> Vec<Listener> {
+        let mut seen = HashSet::new();
+        let mut listeners = Vec::new();
+        for listener in raw {
+            let listener = listener.get_ref();
+            self.unsupported(&listener.tls, "`tls`");
+            self.must_be(&listener.h2c, false, "`h2c = true`");
+            self.must_be(&listener.proxy_protocol, false, "`proxy_protocol = true`");
+            let Some(address) =
+                self.parsed::<SocketAddr>(&listener.address, "an address and port, as in \"0.0.0.0:8080\"")
+            else {
+                continue;
+            };
+            if address.port() != 0 && !seen.insert(address) {
+                self.findings.at(listener.address.span(), format!("{address} stands twice"));
+            }
+            listeners.push(Listener { address });
+        }
+        listeners
+    }
+
+    fn control(
+        &mut self,
+        raw: Option<&raw::Admin>,
+        default_socket: &Path,
+        listeners: &[Listener],
+    ) -> control::Config {
+        let mut control =
+            control::Config { admin: control::Config::DEFAULT_ADMIN, socket: default_socket.to_owned() };
+        let Some(raw) = raw else { return control };
+        if let Some(address) = &raw.address {
+            control.admin = self.parsed(address, "an address and port").unwrap_or(control.admin);
+            if control.admin.port() != 0 && listeners.iter().any(|listener| listener.address == control.admin)
+            {
+                self.findings.at(address.span(), "the admin listener's address is a [[listener]]'s too");
+            }
+        }
+        if let Some(socket) = &raw.socket {
+            control.socket = self.folder.join(socket.get_ref());
+        }
+        control
+    }
+
+    fn kernel(&mut self, raw: Option<&raw::Kernel>) -> kernel::Config {
+        let mut kernel = kernel::Config::default();
+        let Some(raw) = raw else { return kernel };
+        self.must_be(&raw.syn_cookies, false, "`syn_cookies = true`");
+        if let Some(overrides) = raw.overrides.as_ref().filter(|overrides| !overrides.get_ref().is_empty()) {
+            self.findings.at(overrides.span(), not_supported("`overrides`"));
+        }
+        kernel.interfaces = self.interfaces(&raw.interfaces);
+        const MODES: [(&str, ModeWanted); 4] = [
+            ("auto", ModeWanted::Auto),
+            ("native", ModeWanted::Native),
+            ("generic", ModeWanted::Generic),
+            ("off", ModeWanted::Off),
+        ];
+        kernel.mode = self.word(&raw.mode, "mode", &MODES).unwrap_or(kernel.mode);
+        const MALFORMED: [(&str, bool); 2] = [("pass", false), ("drop", true)];
+        kernel.drop_malformed =
+            self.word(&raw.malformed, "malformed", &MALFORMED).unwrap_or(kernel.drop_malformed);
+        let least = u64::from(weir_ebpf::abi::CLIENTS_MIN);
+        kernel.clients = self.within(&raw.clients, "clients", least..=CLIENTS_MAX).unwrap_or(kernel.clients);
+        kernel.bans = self.within(&raw.bans, "bans", 1..=CLIENTS_MAX).unwrap_or(kernel.bans);
+        kernel.protect = raw.protect.iter().flatten().filter_map(|port| self.port(port)).collect();
+        kernel.allow = self.prefixes(&raw.allow);
+        kernel.deny = self.prefixes(&raw.deny);
+        kernel.management = self.prefixes(&raw.management);
+        self.not_both(raw, &kernel);
+        kernel.guard_own_addresses = flag(&raw.guard_own_addresses, kernel.guard_own_addresses);
+        kernel.observe = flag(&raw.observe, kernel.observe);
+        kernel.unproved = self.unproved(raw.unproved.as_ref());
+        if let Some(pin_dir) = &raw.pin_dir {
+            kernel.pin_dir = PathBuf::from(pin_dir.get_ref());
+            if !kernel.pin_dir.is_absolute() {
+                self.findings.at(pin_dir.span(), "`pin_dir` is an absolute path on a BPF file system");
+            }
+        }
+        kernel
+    }
+
+    fn not_both(&mut self, raw: &raw::Kernel, kernel: &kernel::Config) {
+        for denied in raw.deny.iter().flatten() {
+            let names = prefix(denied.get_ref()).filter(|net| kernel.allow.contains(net));
+            if let Some(net) = names {
+                self.findings.at(denied.span(), format!("{net} is in `allow` too, which wins"));
+            }
+        }
+    }
+
+    fn interfaces(&mut self, raw: &Any) -> Interfaces {
+        let Some(raw) = raw else { return Interfaces::Auto };
+        let named = match raw.get_ref() {
+            Value::String(word) if word == "auto" => return Interfaces::Auto,
+            Value::Array(names) => names.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        let fits =
+            |name: &&str| !name.is_empty() && name.len() <= INTERFACE_BYTES_MAX && !name.contains(['/', ' ']);
+        match named {
+            Some(names) if !names.is_empty() && names.iter().all(fits) => {
+                Interfaces::Named(names.into_iter().map(str::to_owned).collect())
+            }
+            _ => {
+                self.findings.at(
+                    raw.span(),
+                    "`interfaces` is \"auto\" or a list of interface names, as in [\"eth0\"]",
+                );
+                Interfaces::Auto
+            }
+        }
+    }
+
+    fn port(&mut self, raw: &Spanned<String>) -> Option<Port> {
+        let port = raw.get_ref().split_once('/').and_then(|(protocol, number)| {
+            let protocol = match protocol {
+                "tcp" => Protocol::Tcp,
+                "udp" => Protocol::Udp,
+                _ => return None,
+            };
+            let number = number.parse().ok().filter(|number| *number != 0)?;
+            Some(Port { protocol, number })
+        });
+        if port.is_none() {
+            self.findings.at(raw.span(), "a protected port is tcp/PORT or udp/PORT, as in \"udp/53\"");
+        }
+        port
+    }
+
+    fn unproved(&mut self, raw: Option<&raw::Unproved>) -> Unproved {
+        let mut unproved = Unproved::default();
+        let Some(raw) = raw else { return unproved };
+        for (rate, field) in
+            [(&raw.syn, &mut unproved.syn), (&raw.tcp, &mut unproved.tcp), (&raw.other, &mut unproved.other)]
+        {
+            let Some(rate) = rate else { continue };
+            match units::rate(rate.get_ref()) {
+                Ok((amount, period)) if amount > 0 => *field = amount.div_ceil(period.as_secs().max(1)),
+                Ok(_) => self.findings.at(rate.span(), "a budget of nothing would cut off every new client"),
+                Err(error) => self.findings.at(rate.span(), error.to_string()),
+            }
+        }
+        if let Some(cookies) = raw.cookies.as_ref().filter(|cookies| cookies.get_ref() != "500000/s") {
+            self.findings.at(cookies.span(), not_supported("`cookies`"));
+        }
+        unproved
+    }
+
+    fn limit(&mut self, raw: Option<&raw::ClientLimit>) -> limit::Config {
+        let Some(raw) = raw else { return limit::Config::default() };
+        let bytes = raw.bytes.as_ref().and_then(|bytes| {
+            let rate = self.byte_rate(bytes.get_ref())?;
+            if rate.burst() < Limit::BYTE_BURST_MIN {
+                self.findings.at(
+                    bytes.get_ref().burst.span(),
+                    "a byte burst is at least 64KiB: a frame may be as long",
+                );
+            }
+            Some(rate)
+        });
+        let mut of = |rate: &Option<Spanned<raw::RateBurst>>| {
+            rate.as_ref().and_then(|rate| self.rate(&rate.get_ref().rate, &rate.get_ref().burst))
+        };
+        let (requests, packets, syns) = (of(&raw.requests), of(&raw.packets), of(&raw.syns));
+        limit::Config { requests, packets, bytes, syns, shed: self.shed(raw) }
+    }
+
+    fn shed(&mut self, raw: &raw::ClientLimit) -> Shed {
+        let mut shed = Shed::default();
+        if let Some(after) = &raw.shed_after {
+            shed.refused = self.number(&after.refused, "refused", 1..=1 << 20).unwrap_or(shed.refused);
+            shed.within = self.time(&after.within).unwrap_or(shed.within);
+        }
+        if let Some(steps) = &raw.shed {
+            shed.steps = steps.iter().filter_map(|step| self.time(step)).collect();
+        }
+        shed
+    }
+
+    fn timeouts(&mut self, raw: Option<&raw::Timeouts>) -> Timeouts {
+        let mut timeouts = Timeouts::default();
+        let Some(raw) = raw else { return timeouts };
+        // `handshake` is TLS's; until there is TLS it is read and changes nothing.
+        if let Some(handshake) = &raw.handshake {
+            self.time(handshake);
+        }
+        for (text, field) in [
+            (&raw.request_head, &mut timeouts.request_head),
+            (&raw.request_body_idle, &mut timeouts.request_body_idle),
+            (&raw.response_write_idle, &mut timeouts.response_write_idle),
+            (&raw.keep_alive, &mut timeouts.keep_alive),
+            (&raw.upstream_connect, &mut timeouts.upstream_connect),
+            (&raw.upstream_response_head, &mut timeouts.upstream_response_head),
+            (&raw.drain, &mut timeouts.drain),
+        ] {
+            if let Some(time) = text.as_ref().and_then(|text| self.time(text)) {
+                *field = time;
+            }
+        }
+        timeouts
+    }
+
+    fn bounds(&mut self, raw: Option<&raw::Bounds>) -> Bounds {
+        let mut bounds = Bounds::default();
+        let Some(raw) = raw else { return bounds };
+        let most = 1 << 24;
+        bounds.connections =
+            self.within(&raw.connections, "connections", 1..=most).unwrap_or(bounds.connections);
+        let per_client = self.within(&raw.connections_per_client, "connections_per_client", 1..=most);
+        bounds.connections_per_client =
+            per_client.unwrap_or(bounds.connections_per_client.min(bounds.connections));
+        bounds.headers = self.within(&raw.headers, "headers", 1..=10_000).unwrap_or(bounds.headers);
+        bounds.header_bytes = self.bytes(&raw.header_bytes, "header_bytes").unwrap_or(bounds.header_bytes);
+        bounds.uri_bytes = self.bytes(&raw.uri_bytes, "uri_bytes").unwrap_or(bounds.uri_bytes);
+        if let Some(body) = raw.body_bytes.as_ref().filter(|body| body.get_ref() != "unlimited") {
+            match units::size(body.get_ref()) {
+                Ok(bytes) => bounds.body_bytes = Some(bytes),
+                Err(error) => self.findings.at(body.span(), format!("{error}, or \"unlimited\"")),
+            }
+        }
+        if let Some(number) = &raw.connections_per_client
+            && bounds.connections_per_client > bounds.connections
+        {
+            self.findings.at(number.span(), "`connections_per_client` is above `connections`");
+        }
+        bounds
+    }
+
+    fn bytes(&mut self, raw: &Text, name: &str) -> Option<u32> {
+        let raw = raw.as_ref()?;
+        let bytes = self.fallible(raw, units::size(raw.get_ref()))?;
+        if !HEADER_BYTES.contains(&bytes) {
+            self.findings.at(raw.span(), format!("`{name}` is 8KiB to 16MiB"));
+        }
+        u32::try_from(bytes).ok()
+    }
+
+    /// Prefixes, single addresses, or files of them.
+    fn prefixes(&mut self, raw: &Texts) -> Vec<IpNet> {
+        let mut prefixes = Vec::new();
+        for entry in raw.iter().flatten() {
+            match prefix(entry.get_ref()) {
+                Some(prefix) => prefixes.push(prefix),
+                None => prefixes.extend(self.prefix_file(entry)),
+            }
+        }
+        prefixes
+    }
+
+    fn prefix_file(&mut self, entry: &Spanned<String>) -> Vec<IpNet> {
+        let file = self.folder.join(entry.get_ref());
+        let looks_like_a_path = entry.get_ref().contains(['/', '.']) && file.exists();
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                let what = if looks_like_a_path {
+                    format!("cannot be read: {error}")
+                } else {
+                    "no such file".to_owned()
+                };
+                let message = format!(
+                    "`{}` is no address, no prefix and no file of prefixes ({what})",
+                    entry.get_ref()
+                );
+                self.findings.at(entry.span(), message);
+                return Vec::new();
+            }
+        };
+        let mut inner = Findings::new(&text, &file);
+        let mut prefixes = Vec::new();
+        let mut offset = 0;
+        for line in text.split_inclusive('\n') {
+            let written = line.split('#').next().unwrap_or_default().trim();
+            match prefix(written) {
+                Some(prefix) => prefixes.push(prefix),
+                None if written.is_empty() => {}
+                None => inner.at(offset..offset, format!("`{written}` is no address and no prefix")),
+            }
+            offset += line.len();
+        }
+        if let Err(errors) = inner.finish() {
+            self.findings.extend(errors);
+        }
+        self.also.push(file);
+        prefixes
+    }
+
+    pub fn unsupported(&mut self, raw: &Any, name: &str) {
+        if let Some(raw) = raw {
+            self.findings.at(raw.span(), not_supported(name));
+        }
+    }
+
+    fn must_be(&mut self, raw: &Flag, value: bool, name: &str) {
+        if let Some(raw) = raw.as_ref().filter(|raw| *raw.get_ref() != value) {
+            self.findings.at(raw.span(), not_supported(name));
+        }
+    }
+
+    /// A rate and a burst in units.
+    pub fn rate(&mut self, rate: &Spanned<String>, burst: &Spanned<Value>) -> Option<Rate> {
+        let (amount, period) = self.fallible(rate, units::rate(rate.get_ref()))?;
+        let units = match burst.get_ref() {
+            Value::Integer(units) => u64::try_from(*units).ok(),
+            _ => None,
+        };
+        let Some(units) = units else {
+            self.findings.at(burst.span(), "`burst` is a number of units");
+            return None;
+        };
+        self.made_rate(amount, period, units, rate.span())
+    }
+
+    fn byte_rate(&mut self, raw: &raw::RateBurst) -> Option<Rate> {
+        let (amount, period) = self.fallible(&raw.rate, units::byte_rate(raw.rate.get_ref()))?;
+        let bytes = match raw.burst.get_ref() {
+            Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+            Value::String(text) => units::size(text).ok(),
+            _ => None,
+        };
+        let Some(bytes) = bytes else {
+            self.findings.at(raw.burst.span(), "`burst` is a size, as in \"40MiB\"");
+            return None;
+        };
+        self.made_rate(amount, period, bytes, raw.rate.span())
+    }
+
+    fn made_rate(&mut self, amount: u64, period: Duration, burst: u64, span: Range<usize>) -> Option<Rate> {
+        let rate = Rate::new(amount, period, burst);
+        if rate.is_none() {
+            let message = if amount == 0 || burst == 0 {
+                "rate and burst are at least 1".to_owned()
+            } else {
+                "the burst takes longer than 15 min to refill at this rate: lower it, or raise the rate"
+                    .to_owned()
+            };
+            self.findings.at(span, message);
+        }
+        rate
+    }
+
+    fn time(&mut self, raw: &Spanned<String>) -> Option<Duration> {
+        let time = self.fallible(raw, units::duration(raw.get_ref()))?;
+        if time.is_zero() {
+            self.findings.at(raw.span(), "a time of 0 would never do anything");
+        }
+        Some(time)
+    }
+
+    pub fn number(
+        &mut self,
+        raw: &Spanned<u64>,
+        name: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<u32> {
+        let number = *raw.get_ref();
+        if !range.contains(&number) {
+            self.findings.at(raw.span(), format!("`{name}` is {} to {}", range.start(), range.end()));
+            return None;
+        }
+        u32::try_from(number).ok()
+    }
+
+    fn within(&mut self, raw: &Number, name: &str, range: std::ops::RangeInclusive<u64>) -> Option<u32> {
+        self.number(raw.as_ref()?, name, range)
+    }
+
+    fn word<T: Copy>(&mut self, raw: &Text, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let raw = raw.as_ref()?;
+        let found = words.iter().find(|(word, _)| word == raw.get_ref());
+        if found.is_none() {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            let hint =
+                nearest(raw.get_ref(), known.iter().copied()).map(|word| format!("; did you mean `{word}`?"));
+            let message = format!("`{name}` is one of {}{}", known.join(", "), hint.unwrap_or_default());
+            self.findings.at(raw.span(), message);
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    pub fn parsed<T: std::str::FromStr>(&mut self, raw: &Spanned<String>, what: &str) -> Option<T> {
+        let parsed = raw.get_ref().parse().ok();
+        if parsed.is_none() {
+            self.findings.at(raw.span(), format!("`{}` is not {what}", raw.get_ref()));
+        }
+        parsed
+    }
+
+    fn fallible<T>(&mut self, raw: &Spanned<String>, result: Result<T, UnitError>) -> Option<T> {
+        self.noted(raw.span(), result)
+    }
+
+    fn noted<T, E: Display>(&mut self, span: Range<usize>, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.findings.at(span, error.to_string());
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn not_supported(name: &str) -> String {
+    format!("{name} is not supported by this version")
+}
+
+fn flag(raw: &Flag, default: bool) -> bool {
+    raw.as_ref().map_or(default, |raw| *raw.get_ref())
+}
+
+/// A prefix with its host bits cleared, or an address as a prefix of itself.
+fn prefix(text: &str) -> Option<IpNet> {
+    let net = text.parse::<IpNet>().ok().map(|net| net.trunc());
+    net.or_else(|| text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical())))
+}

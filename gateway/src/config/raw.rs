@@ -1,0 +1,200 @@
+//! The file as it is written: names and shapes only, every value with its place. A field left out is
+//! None; defaults stand beside the fields that they fill, in each part's Config.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::{Spanned, Value};
+
+use super::Errors;
+use super::error::from_toml;
+
+pub type Text = Option<Spanned<String>>;
+pub type Number = Option<Spanned<u64>>;
+pub type Flag = Option<Spanned<bool>>;
+pub type Texts = Option<Vec<Spanned<String>>>;
+/// A value of more than one shape.
+pub type Any = Option<Spanned<Value>>;
+
+pub(super) fn parse(text: &str, file: &Path) -> Result<Raw, Errors> {
+    toml::from_str(text).map_err(|error| from_toml(text, file, &error))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    pub trusted_proxies: Texts,
+    pub workers: Any,
+    #[serde(default)]
+    pub listener: Vec<Spanned<Listener>>,
+    pub admin: Option<Admin>,
+    pub kernel: Option<Kernel>,
+    pub limit: Option<Limit>,
+    pub store: Any,
+    pub fleet: Any,
+    pub timeouts: Option<Timeouts>,
+    pub bounds: Option<Bounds>,
+    #[serde(default)]
+    pub api: Vec<Spanned<Api>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    pub address: Spanned<String>,
+    pub tls: Any,
+    pub h2c: Flag,
+    pub proxy_protocol: Flag,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    pub address: Text,
+    pub socket: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    pub interfaces: Any,
+    pub mode: Text,
+    pub clients: Number,
+    pub protect: Texts,
+    pub allow: Texts,
+    pub deny: Texts,
+    pub management: Texts,
+    pub guard_own_addresses: Flag,
+    pub overrides: Option<Spanned<Vec<Value>>>,
+    pub unproved: Option<Unproved>,
+    pub syn_cookies: Flag,
+    pub bans: Number,
+    pub pin_dir: Text,
+    pub observe: Flag,
+    pub malformed: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unproved {
+    pub syn: Text,
+    pub tcp: Text,
+    pub other: Text,
+    pub cookies: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    pub client: Option<ClientLimit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientLimit {
+    pub requests: Option<Spanned<RateBurst>>,
+    pub packets: Option<Spanned<RateBurst>>,
+    pub bytes: Option<Spanned<RateBurst>>,
+    pub syns: Option<Spanned<RateBurst>>,
+    pub shed_after: Option<ShedAfter>,
+    pub shed: Texts,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateBurst {
+    pub rate: Spanned<String>,
+    pub burst: Spanned<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShedAfter {
+    pub refused: Spanned<u64>,
+    pub within: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    pub handshake: Text,
+    pub request_head: Text,
+    pub request_body_idle: Text,
+    pub response_write_idle: Text,
+    pub keep_alive: Text,
+    pub upstream_connect: Text,
+    pub upstream_response_head: Text,
+    pub drain: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    pub connections: Number,
+    pub connections_per_client: Number,
+    pub header_bytes: Text,
+    pub headers: Number,
+    pub uri_bytes: Text,
+    pub body_bytes: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub name: Spanned<String>,
+    pub host: Text,
+    pub listen_path: Spanned<String>,
+    pub strip_listen_path: Flag,
+    pub upstreams: Option<Spanned<Vec<Spanned<Value>>>>,
+    pub respond: Option<Spanned<Respond>>,
+    pub auth: Option<Spanned<Auth>>,
+    #[serde(default)]
+    pub limits: Vec<LimitRow>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    pub status: Spanned<u64>,
+    #[serde(default)]
+    pub body: String,
+    pub content_type: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub key: Option<KeyAuth>,
+    pub jwt: Any,
+    pub basic: Any,
+    pub mtls: Any,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyAuth {
+    pub file: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitRow {
+    pub key: Spanned<String>,
+    pub rate: Spanned<String>,
+    pub burst: Spanned<Value>,
+}
+
+/// keys.toml.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    #[serde(default)]
+    pub key: Vec<Key>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    pub name: Spanned<String>,
+    pub sha256: Spanned<String>,
+}

@@ -1,0 +1,212 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:8080\"\n";
+
+fn parsed(text: &str) -> Result<Config, Errors> {
+    parse(text, Path::new("weir.toml"), Path::new("/run/weir/control.sock"))
+}
+
+/// `text` behind a listener of two lines is wrong at `line:column`, and the message says `part`.
+#[track_caller]
+fn check_wrong(text: &str, place: &str, part: &str) {
+    let errors = parsed(&format!("{text}\n{LISTENER}")).expect_err(text);
+    let found = errors
+        .0
+        .iter()
+        .any(|error| format!("{}:{}", error.line, error.column) == place && error.message.contains(part));
+    assert!(found, "{text}\nwanted {place} with `{part}`, got\n{errors}");
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    for (text, place, part) in [
+        ("workers = 0", "1:11", "\"auto\" or 1"),
+        ("wrokers = 2", "1:1", "did you mean `workers`"),
+        ("[kernal]\nclients = 5000", "1:2", "did you mean `kernel`"),
+        ("[kernel]\nclients = 10", "2:11", "4096"),
+        ("[kernel]\nmode = \"nativ\"", "2:8", "did you mean `native`"),
+        ("[kernel]\nmodee = \"native\"", "2:1", "did you mean `mode`"),
+        ("[kernel]\ninterfaces = \"eth0\"", "2:14", "list of interface names"),
+        ("[kernel]\nprotect = [\"tcp/443\", \"tcp/0\"]", "2:23", "tcp/PORT"),
+        ("[kernel]\nprotect = [\"sctp/5\"]", "2:12", "tcp/PORT"),
+        ("[kernel]\nallow = [\"10.0.0.0/33\"]", "2:10", "no address"),
+        ("[kernel]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]", "3:9", "`allow` too"),
+        ("[kernel]\nsyn_cookies = true", "2:15", "not supported"),
+        ("[kernel]\noverrides = [{ prefix = \"10.0.0.0/8\" }]", "2:13", "not supported"),
+        ("[kernel]\npin_dir = \"bpf\"", "2:11", "absolute"),
+        ("[kernel.unproved]\nsyn = \"0/s\"", "2:7", "cut off"),
+        ("[kernel.unproved]\nsyn = \"20000\"", "2:7", "as in \"100/s\""),
+        ("[limit.client]\nrequests = { rate = \"1/h\", burst = 2 }", "2:21", "15 min"),
+        ("[limit.client]\nrequests = { rate = \"0/s\", burst = 2 }", "2:21", "at least 1"),
+        ("[limit.client]\nrequests = { rate = \"100\", burst = 2 }", "2:21", "as in \"100/s\""),
+        ("[limit.client]\nrequests = { rate = \"100/s\", burst = \"2\" }", "2:38", "number of units"),
+        ("[limit.client]\nrequests = { rate = \"100/s\" }", "2:12", "burst"),
+        ("[limit.client]\nbytes = { rate = \"20MiB/s\", burst = \"1KiB\" }", "2:37", "64KiB"),
+        ("[limit.client]\nbytes = { rate = \"20MB/s\", burst = \"1MiB\" }", "2:18", "20MiB/s"),
+        ("[limit.client]\nshed_after = { refused = 0, within = \"10s\" }", "2:26", "1 to"),
+        ("[limit.client]\nshed = [\"10s\", \"0s\"]", "2:16", "never do anything"),
+        ("[timeouts]\ndrain = \"30\"", "2:9", "as in \"5s\""),
+        ("[timeouts]\ndrian = \"30s\"", "2:1", "did you mean `drain`"),
+        ("[bounds]\nheader_bytes = \"1KiB\"", "2:16", "8KiB to 16MiB"),
+        ("[bounds]\nconnections = 10\nconnections_per_client = 20", "3:26", "above"),
+        ("[store]\nredis = [\"redis://127.0.0.1:6379\"]", "1:1", "not supported"),
+        ("[admin]\naddress = \"localhost\"", "2:11", "address and port"),
+        ("[admin]\naddress = \"127.0.0.1:8080\"", "2:11", "[[listener]]'s too"),
+        ("[[listener]]\naddress = \"127.0.0.1:8080\"", "4:11", "stands twice"),
+        ("[[listener]]\naddress = \"0.0.0.0:1\"\ntls = {}", "3:7", "not supported"),
+        ("[[listener]]\naddress = \"0.0.0.0:1\"\nh2c = true", "3:7", "not supported"),
+        ("workers = ", "1:11", ""),
+    ] {
+        check_wrong(text, place, part);
+    }
+}
+
+#[test]
+fn mistakes_of_an_api_are_named_with_their_place() {
+    let api = |rest: &str| format!("[[api]]\nname = \"a\"\nlisten_path = \"/a\"\n{rest}");
+    for (rest, place, part) in [
+        ("", "2:8", "needs `upstreams` or `respond`"),
+        ("upstreams = []", "4:13", "at least one"),
+        ("upstreams = [\"ftp://h\"]", "4:14", "http://HOST"),
+        ("upstreams = [\"http://\"]", "4:14", "http://HOST"),
+        ("upstreams = [\"http://h:99999\"]", "4:14", "http://HOST"),
+        ("upstreams = [\"http://u@h:1\"]", "4:14", "http://HOST"),
+        ("upstreams = [{ url = \"http://h\", weight = 0 }]", "4:14", "weight"),
+        ("upstreams = [{ ulr = \"http://h\" }]", "4:14", "url"),
+        ("upstreams = [\"https://h\"]", "4:14", "not supported"),
+        ("respond = { status = 100 }", "4:22", "200 to 599"),
+        ("respond = { status = 200 }\nupstreams = [\"http://h\"]", "4:11", "not both"),
+        (
+            "respond = { status = 200 }\nlimits = [{ key = \"credential\", rate = \"1/s\", burst = 1 }]",
+            "5:19",
+            "auth",
+        ),
+        (
+            "respond = { status = 200 }\nlimits = [{ key = \"ip\", rate = \"1/s\", burst = 1 }]",
+            "5:19",
+            "credential",
+        ),
+        ("respond = { status = 200 }\nauth = {}", "5:8", "scheme"),
+        ("respond = { status = 200 }\nauth = { jwt = { jwks = \"u\" } }", "5:16", "not supported"),
+    ] {
+        check_wrong(&api(rest), place, part);
+    }
+    let two = "[[api]]\nname = \"a\"\nlisten_path = \"/a\"\nrespond = { status = 200 }\n";
+    check_wrong(&two.repeat(2), "6:8", "two APIs");
+    check_wrong(&two.repeat(2), "7:15", "already");
+    check_wrong(&two.replace("\"/a\"", "\"a\""), "3:15", "starts with /");
+    check_wrong(&two.replace("\"/a\"", "\"/b/../a\""), "3:15", "normal form");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_order() {
+    let errors =
+        parsed("workers = 0\n[kernel]\nclients = 1\nmode = \"x\"").expect_err("three and no listener");
+    let lines: Vec<_> = errors.0.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [1, 1, 3, 4]);
+    assert!(errors.to_string().starts_with("weir.toml:1:"), "{errors}");
+}
+
+#[test]
+fn a_file_that_says_little_gets_the_defaults() {
+    let config = parsed(LISTENER).expect("a listener is enough");
+    assert_eq!(config.kernel, kernel::Config::default());
+    assert_eq!(config.limit, limit::Config::default());
+    assert_eq!(config.proxy, proxy::Config::default());
+    assert_eq!(config.workers, None);
+    assert_eq!(config.control.admin.to_string(), "127.0.0.1:9180");
+    let error = parsed("").expect_err("nothing to do");
+    assert!(error.to_string().contains("nothing to do"), "{error}");
+}
+
+#[test]
+fn keys_and_prefixes_come_from_files_beside_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let hash = "0".repeat(64);
+    write("keys.toml", &format!("[[key]]\nname = \"a\"\nsha256 = \"{hash}\"\n"));
+    write(
+        "bad-keys.toml",
+        &format!("[[key]]\nname = \"a\"\nsha256 = \"{hash}\"\n[[key]]\nname = \"a\"\nsha256 = \"zz\"\n"),
+    );
+    write("list", "# ours\n10.0.0.0/8\n2001:db8::/32 # v6\n\n192.0.2.1\n");
+    write("bad-list", "10.0.0.0/8\nnonsense\n");
+    let load = |keys: &str, list: &str| {
+        let text = format!(
+            "{LISTENER}[kernel]\nallow = [\"{list}\"]\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nrespond = {{ status = 200 }}\nauth = {{ key = {{ file = \"{keys}\" }} }}\n"
+        );
+        parse(&text, &folder.path().join("weir.toml"), Path::new("s"))
+    };
+    let config = load("keys.toml", "list").unwrap();
+    assert_eq!(config.kernel.allow.len(), 3);
+    assert_eq!(config.also.len(), 2);
+    let errors = load("bad-keys.toml", "bad-list").unwrap_err().to_string();
+    for part in
+        ["bad-keys.toml:5:8: key name `a`", "bad-keys.toml:6:10: `sha256`", "bad-list:2:1: `nonsense`"]
+    {
+        assert!(errors.contains(part), "{part} in\n{errors}");
+    }
+    let missing = load("none.toml", "list").unwrap_err().to_string();
+    assert!(missing.contains("none.toml: cannot be read"), "{missing}");
+}
+
+#[test]
+fn every_example_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "toml") && !path.ends_with("keys.toml") {
+            let config = load(&path, Path::new("s")).unwrap_or_else(|errors| panic!("{errors}"));
+            assert!(ceiling(&config, 2, 2).ceiling_bytes > 0);
+            loaded += 1;
+        }
+    }
+    assert!(loaded >= 3);
+}
+
+#[test]
+fn the_manual_knows_every_setting() {
+    let manual = include_str!("../../../docs/configuration.md");
+    let source = include_str!("raw.rs");
+    for line in source.lines() {
+        let Some(field) = line.trim().strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) else {
+            continue;
+        };
+        let name = field.0;
+        assert!(manual.contains(&format!("`{name}`")), "docs/configuration.md does not tell of `{name}`");
+    }
+}
+
+#[test]
+fn the_ceiling_is_the_sum_of_its_parts_and_grows_with_the_clients() {
+    let config = parsed(LISTENER).unwrap();
+    let small = ceiling(&config, 2, 2);
+    assert_eq!(small.ceiling_bytes, small.parts.iter().map(|part| part.bytes).sum::<u64>());
+    let clients = small.parts.iter().find(|part| part.name == "kernel clients").unwrap();
+    assert_eq!(clients.bytes, 262_144 * 136);
+    let mut large = config;
+    large.kernel.clients *= 2;
+    assert!(ceiling(&large, 2, 2).ceiling_bytes > small.ceiling_bytes);
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "[ -~\n]{0,80}") {
+        parsed(&text).err();
+        for parse in [units::size, |text: &str| units::duration(text).map(|_| 0), |text: &str| units::rate(text).map(|_| 0)] {
+            parse(&text).err();
+        }
+    }
+
+    #[test]
+    fn quantities_mean_what_they_say(amount in 1_u64..1_000_000) {
+        prop_assert_eq!(units::duration(&format!("{amount}s")).unwrap().as_secs(), amount);
+        prop_assert_eq!(units::size(&format!("{amount}KiB")).unwrap(), amount * 1024);
+        prop_assert_eq!(units::rate(&format!("{amount}/min")).unwrap(), (amount, std::time::Duration::from_secs(60)));
+    }
+}

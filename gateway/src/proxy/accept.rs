@@ -1,0 +1,278 @@
+//! A worker: one thread, one runtime, its own listeners, pools and counters. Accepts connections,
+//! serves them, and on drain lets them finish.
+
+mod io;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::hash::RandomState;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::LocalSet;
+use tokio::time::{sleep, timeout};
+
+use self::io::{ClientIo, Tracked};
+use super::client::is_in;
+use super::exchange::{charge_malformed, exchange};
+use super::forward::Pools;
+use super::snapshot::Snapshot;
+use crate::limit::{Denied, Shedder, TABLE_ENTRIES};
+use crate::model::ClientKey;
+use crate::plane::{Bans, Plane, Table, now_ns};
+use crate::telemetry::metrics::Metrics;
+
+/// After an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// hyper's smallest buffer for a head.
+const HEAD_BYTES_MIN: usize = 8_192;
+
+/// What all workers share.
+pub struct Shared {
+    pub snapshot: ArcSwap<Snapshot>,
+    pub plane: Arc<Plane>,
+    pub bans: Arc<Bans>,
+    pub shedder: Arc<Shedder>,
+    pub metrics: Metrics,
+    /// Words of the APIs' limits.
+    pub(super) rows: Table,
+    pub(super) hasher: RandomState,
+    prove_by_accept: bool,
+    /// Bumped by who lifts denials early; see [`Denied`].
+    generation: Arc<AtomicU64>,
+    connections: AtomicU32,
+    connections_by_client: Table,
+}
+
+/// What a [`Shared`] is made of.
+pub struct SharedParts {
+    pub snapshot: Snapshot,
+    pub plane: Arc<Plane>,
+    pub bans: Arc<Bans>,
+    pub shedder: Arc<Shedder>,
+    pub metrics: Metrics,
+    /// The kernel plane has no other way to see handshakes.
+    pub prove_by_accept: bool,
+}
+
+impl Shared {
+    pub fn new(parts: SharedParts) -> Self {
+        let SharedParts { snapshot, plane, bans, shedder, metrics, prove_by_accept } = parts;
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            plane,
+            bans,
+            shedder,
+            metrics,
+            rows: Table::new(TABLE_ENTRIES),
+            hasher: RandomState::new(),
+            prove_by_accept,
+            generation: Arc::new(AtomicU64::new(1)),
+            connections: AtomicU32::new(0),
+            connections_by_client: Table::new(TABLE_ENTRIES),
+        }
+    }
+
+    /// Serves by another snapshot from the next request on.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.forget_denials();
+    }
+
+    /// Workers ask the plane again about every client.
+    pub fn forget_denials(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's own.
+pub(super) struct Worker {
+    pub shared: Arc<Shared>,
+    pub denied: Denied,
+    pub pools: Rc<Pools>,
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+/// Runs a worker on this thread until it is drained: `drain` turns true, the listeners close, open
+/// connections finish within `timeouts.drain`.
+pub fn worker(
+    listeners: Vec<std::net::TcpListener>,
+    shared: Arc<Shared>,
+    drain: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let header_bytes = (shared.snapshot.load().bounds.header_bytes as usize).max(HEAD_BYTES_MIN);
+    let denied = Denied::new(Arc::clone(&shared.generation));
+    let pools = Rc::new(Pools::new(header_bytes));
+    let worker = Rc::new(Worker { shared, denied, pools, open: Cell::new(0), closed: Notify::new() });
+    LocalSet::new().block_on(&runtime, async {
+        let mut accepting = Vec::new();
+        for listener in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, drain.clone())));
+        }
+        for task in accepting {
+            task.await.map_err(std::io::Error::other)?;
+        }
+        let until = worker.shared.snapshot.load().timeouts.drain;
+        if timeout(until, worker.all_closed()).await.is_err() {
+            tracing::warn!(connections = worker.open.get(), "not drained in time, closing");
+        }
+        Ok(())
+    })
+}
+
+/// Runs a connection to an upstream beside the requests that use it.
+pub(super) fn drive(connection: impl Future<Output = Result<(), hyper::Error>> + 'static) {
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, mut drain: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = drain.wait_for(|drain| *drain) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(place) = Place::take(&worker, peer) else { continue };
+                tokio::task::spawn_local(connection(place, stream, drain.clone()));
+            }
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The client went before it was accepted: nothing of ours is short.
+fn is_the_clients(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset)
+}
+
+/// A connection's place among those that are open; given back when dropped.
+struct Place {
+    worker: Rc<Worker>,
+    peer: IpAddr,
+    /// Where the client's own are counted; None for a trusted proxy.
+    counted: Option<ClientKey>,
+}
+
+impl Place {
+    /// None: refused, and counted by reason.
+    fn take(worker: &Rc<Worker>, peer: SocketAddr) -> Option<Self> {
+        let shared = &worker.shared;
+        let snapshot = shared.snapshot.load();
+        let peer = peer.ip().to_canonical();
+        let key = ClientKey::of(peer);
+        let refuse = |reason| {
+            shared.metrics.closed(reason).inc();
+            None
+        };
+        if shared.bans.closes(key, now_ns()) {
+            return refuse("banned");
+        }
+        if shared.connections.fetch_add(1, Ordering::AcqRel) >= snapshot.bounds.connections {
+            shared.connections.fetch_sub(1, Ordering::AcqRel);
+            return refuse("connections");
+        }
+        let counted = (!is_in(&snapshot.trusted_proxies, peer)).then_some(key);
+        let most = u64::from(snapshot.bounds.connections_per_client);
+        let fits = counted.is_none_or(|key| {
+            let one_more = |open| if open < most { (Some(open + 1), true) } else { (None, false) };
+            shared.connections_by_client.update(key.0, 0, one_more)
+        });
+        if !fits {
+            shared.connections.fetch_sub(1, Ordering::AcqRel);
+            return refuse("connections_per_client");
+        }
+        if shared.prove_by_accept
+            && let Err(error) = shared.plane.prove(key)
+        {
+            tracing::debug!(%error, "client not proved");
+        }
+        shared.metrics.connections_accepted.inc();
+        shared.metrics.connections.inc();
+        worker.open.set(worker.open.get() + 1);
+        Some(Self { worker: Rc::clone(worker), peer, counted })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let shared = &self.worker.shared;
+        if let Some(key) = self.counted {
+            shared.connections_by_client.update(key.0, 0, |open| (Some(open.saturating_sub(1)), ()));
+        }
+        shared.connections.fetch_sub(1, Ordering::AcqRel);
+        shared.metrics.connections.dec();
+        self.worker.open.set(self.worker.open.get() - 1);
+        self.worker.closed.notify_waiters();
+    }
+}
+
+impl Worker {
+    async fn all_closed(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(place: Place, stream: TcpStream, mut drain: watch::Receiver<bool>) {
+    let worker = &place.worker;
+    let snapshot = worker.shared.snapshot.load_full();
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let io = ClientIo::new(stream, &snapshot.timeouts);
+    let progress = io.progress();
+    let service = service_fn(|request| {
+        progress.busy();
+        let answered = exchange(Rc::clone(worker), place.peer, request);
+        let progress = Rc::clone(&progress);
+        async move { Ok::<_, std::convert::Infallible>(answered.await.map(|body| Tracked::new(body, progress))) }
+    });
+    let serving = http1::Builder::new()
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_headers(snapshot.bounds.headers as usize)
+        .max_buf_size((snapshot.bounds.header_bytes as usize).max(HEAD_BYTES_MIN))
+        .serve_connection(io, service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        _ = drain.wait_for(|drain| *drain) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        if error.is_parse() || error.is_parse_too_large() {
+            worker.shared.metrics.malformed("head").inc();
+            charge_malformed(worker, place.peer);
+        } else if let Some(reason) = progress.timed_out() {
+            worker.shared.metrics.closed(reason).inc();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One request from its head to its answer: identify, charge, check, dispatch, filter, answer.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::http::uri::{PathAndQuery, Uri};
+use hyper::{Request, Response};
+
+use super::accept::Worker;
+use super::body::{Body, RequestBody};
+use super::client::{Identified, identify, is_in};
+use super::dispatch::normalise;
+use super::filter::Facts;
+use super::forward::{Forward, Hop, Target, to_upstream};
+use super::head;
+use super::respond::{Rejection, fault, reject};
+use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
+use crate::model::{Api, ClientKey};
+use crate::plane::now_ns;
+
+/// Answers a request that came over a connection of `peer`.
+pub(super) async fn exchange(worker: Rc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    let snapshot = worker.shared.snapshot.load_full();
+    let now_ns = now_ns();
+    let from = identify(peer, request.headers(), &snapshot.trusted_proxies);
+    if from.malformed {
+        worker.shared.metrics.malformed("forwarded").inc();
+    }
+    let mut request = request;
+    let passed = charge(&worker, &snapshot, &from, now_ns)
+        .and_then(|()| dispatch(&snapshot, &request))
+        .and_then(|served| filter(&worker, served, &from, &mut request, now_ns));
+    let served = match passed {
+        Ok(served) => served,
+        Err(rejection) => return refuse(&worker, &rejection),
+    };
+    let response = answer(&worker, &snapshot, served, &from, peer, request).await;
+    served.metrics.count(response.status().as_u16(), now_ns, crate::plane::now_ns());
+    response
+}
+
+/// A malformed head never becomes a request; its peer is charged all the same.
+pub(super) fn charge_malformed(worker: &Worker, peer: IpAddr) {
+    let snapshot = worker.shared.snapshot.load();
+    let from = identify(peer, &hyper::HeaderMap::new(), &snapshot.trusted_proxies);
+    // What the charge answers changes nothing: the connection is over, and a refusal was counted.
+    match charge(worker, &snapshot, &from, now_ns()) {
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// The client's own limit, before anything else is done for it.
+fn charge(worker: &Worker, snapshot: &Snapshot, from: &Identified, now_ns: u64) -> Result<(), Rejection> {
+    let Some(limit) = &snapshot.client_limit else { return Ok(()) };
+    if !snapshot.allow.is_empty() && is_in(&snapshot.allow, from.address) {
+        return Ok(());
+    }
+    let shared = &worker.shared;
+    limit.charge(&shared.plane, &worker.denied, &shared.shedder, from.client, now_ns).map_err(|refusal| {
+        snapshot.client_refusals.inc();
+        if refusal.shed {
+            shared.metrics.sheds.inc();
+        }
+        Rejection::Limited(Box::new(refusal))
+    })
+}
+
+/// The API that serves the request's host and path.
+fn dispatch<'a>(snapshot: &'a Snapshot, request: &Request<Incoming>) -> Result<&'a ServedApi, Rejection> {
+    let host = match head::check(request, &snapshot.bounds) {
+        ControlFlow::Continue(host) => host,
+        ControlFlow::Break(rejection) => return Err(rejection),
+    };
+    let path = normalise(request.uri().path());
+    let idx = snapshot.routes.find(host, &path).ok_or(Rejection::NoApi)?;
+    snapshot.api(idx).ok_or(Rejection::NoApi)
+}
+
+/// The API's chain: who presents what credential, and what its limits say.
+fn filter<'a>(
+    worker: &Worker,
+    served: &'a ServedApi,
+    from: &Identified,
+    request: &mut Request<Incoming>,
+    now_ns: u64,
+) -> Result<&'a ServedApi, Rejection> {
+    let client: ClientKey = from.client.key;
+    let facts = Facts { client, table: &worker.shared.rows, hasher: &worker.shared.hasher, now_ns };
+    match served.chain.run(&facts, request.headers_mut()) {
+        ControlFlow::Continue(()) => Ok(served),
+        ControlFlow::Break(rejection) => {
+            let response_class = reject(&rejection).status().as_u16();
+            served.metrics.count(response_class, now_ns, now_ns);
+            Err(rejection)
+        }
+    }
+}
+
+async fn answer(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    served: &ServedApi,
+    from: &Identified,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let balance = match &served.answer {
+        ServedAnswer::Respond(prepared) => return prepared.respond(),
+        ServedAnswer::Forward(balance) => balance,
+    };
+    let Some(target) = balance.next() else { return reject(&Rejection::NoApi) };
+    let (mut head, incoming) = request.into_parts();
+    head.uri = upstream_uri(&served.api, target, &head.uri);
+    head.version = hyper::Version::HTTP_11;
+    let hop = Hop { peer: peer.to_canonical(), peer_is_trusted: from.peer_is_trusted, host: &target.host };
+    to_upstream(&mut head.headers, &hop);
+    let body = RequestBody::new(incoming, snapshot.bounds.body_bytes, snapshot.timeouts.request_body_idle);
+    let forward = Forward { pools: &worker.pools, timeouts: &snapshot.timeouts, metrics: &served.metrics };
+    let sent = forward.send(target, Request::from_parts(head, body)).await;
+    sent.unwrap_or_else(fault)
+}
+
+/// The path as it came, without the listen path where that is stripped, behind the upstream's own.
+/// A path that is not in normal form cannot be cut at the listen path, and goes on normalised.
+fn upstream_uri(api: &Api, target: &Target, uri: &Uri) -> Uri {
+    let as_it_came = || uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    if !api.strip_listen_path && target.path.is_empty() {
+        return Uri::from(as_it_came());
+    }
+    let listen_path = api.listen_path.trim_end_matches('/');
+    let normal = normalise(uri.path());
+    let rest = match (api.strip_listen_path, uri.path().strip_prefix(listen_path)) {
+        (false, _) => uri.path(),
+        (true, Some(rest)) => rest,
+        (true, None) => normal.strip_prefix(listen_path).unwrap_or(&normal),
+    };
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let path = PathAndQuery::try_from(format!("{}{slash}{rest}{query}", target.path));
+    Uri::from(path.unwrap_or_else(|_| as_it_came()))
+}
+
+fn refuse(worker: &Worker, rejection: &Rejection) -> Response<Body> {
+    if let Rejection::Malformed(reason) = rejection {
+        worker.shared.metrics.malformed(reason).inc();
+    }
+    reject(rejection)
+}

@@ -1,0 +1,138 @@
+//! Every answer that is ours: refusals, faults and static answers. The one place that chooses status
+//! codes and bodies of a refusal (problem details, RFC 9457).
+
+use bytes::Bytes;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use super::ratelimit;
+use crate::model::{Refusal, StaticAnswer};
+
+/// A refusal that we intend.
+#[derive(Debug)]
+pub(super) enum Rejection {
+    /// The head is not what HTTP allows; the reason is a label of metrics.
+    Malformed(&'static str),
+    Connect,
+    UriTooLong,
+    BodyTooLarge,
+    /// No API listens there.
+    NoApi,
+    /// No credential, or one that nobody has.
+    Unauthorized,
+    Limited(Box<Refusal>),
+}
+
+/// The upstream's failure, or ours on the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("the upstream refused the connection")]
+    ConnectFailed,
+    #[error("the upstream did not take the connection in time")]
+    ConnectTimeout,
+    #[error("the upstream did not answer in time")]
+    ResponseTimeout,
+    #[error("the upstream's answer is no HTTP")]
+    Broken,
+    /// The client's: nothing is wrong with the upstream.
+    #[error("the request's body did not come whole")]
+    RequestBody,
+}
+
+/// A static answer, made ready at publish.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Bytes,
+}
+
+impl Prepared {
+    /// Configuration allows no status and no content type that HTTP does not; what came through all
+    /// the same is answered as a server error without a type.
+    pub fn new(answer: &StaticAnswer) -> Self {
+        Self {
+            status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            content_type: HeaderValue::from_str(&answer.content_type)
+                .unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")),
+            body: Bytes::copy_from_slice(answer.body.as_bytes()),
+        }
+    }
+
+    pub fn respond(&self) -> Response<Body> {
+        let mut response = Response::new(Body::full(self.body.clone()));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
+        response
+    }
+}
+
+pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
+    match rejection {
+        Rejection::Malformed(reason) => {
+            closing(problem(StatusCode::BAD_REQUEST, "Malformed request", &reason.replace('_', " ")))
+        }
+        Rejection::Connect => {
+            closing(problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "CONNECT is not served"))
+        }
+        Rejection::UriTooLong => {
+            closing(problem(StatusCode::URI_TOO_LONG, "URI too long", "shorten the path or the query"))
+        }
+        Rejection::BodyTooLarge => {
+            closing(problem(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", "send a smaller body"))
+        }
+        Rejection::NoApi => {
+            problem(StatusCode::NOT_FOUND, "Not found", "no API listens on this host and path")
+        }
+        Rejection::Unauthorized => {
+            let mut response = problem(StatusCode::UNAUTHORIZED, "Unauthorized", "a known API key is needed");
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
+        Rejection::Limited(refusal) => limited(refusal),
+    }
+}
+
+pub(super) fn fault(fault: Fault) -> Response<Body> {
+    let (status, title) = match fault {
+        Fault::ConnectFailed | Fault::Broken => (StatusCode::BAD_GATEWAY, "Bad gateway"),
+        Fault::ConnectTimeout | Fault::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout"),
+        Fault::RequestBody => {
+            return closing(problem(StatusCode::BAD_REQUEST, "Bad request", &fault.to_string()));
+        }
+    };
+    problem(status, title, &fault.to_string())
+}
+
+fn limited(refusal: &Refusal) -> Response<Body> {
+    let seconds = ratelimit::retry_after_seconds(refusal.retry_after_ns);
+    let detail = format!("limit {} is used up, retry in {seconds} s", refusal.name);
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, "Too many requests", &detail);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    for (name, text) in ratelimit::fields(refusal) {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+fn problem(status: StatusCode, title: &str, detail: &str) -> Response<Body> {
+    // Titles and details are ours and hold nothing that JSON escapes.
+    let body = format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{detail}"}}"#,
+        status.as_u16()
+    );
+    let mut response = Response::new(Body::full(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+/// After a request whose end nobody knows, nothing more is read from the connection.
+fn closing(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,79 @@
+//! What the data side serves, built whole at publish and swapped whole: routes, chains, limits,
+//! handles of metrics. Nothing in it changes afterwards.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+
+use super::dispatch::Routes;
+use super::filter::Chain;
+use super::forward::Balance;
+use super::respond::Prepared;
+use super::{Bounds, Config, Timeouts};
+use crate::limit::{self, ClientLimit};
+use crate::model::{Answer, Api, Catalog};
+use crate::telemetry::metrics::{ApiMetrics, Metrics};
+
+/// Immutable; a request sees one from its head to its end.
+pub struct Snapshot {
+    pub(super) routes: Routes,
+    pub(super) apis: Vec<ServedApi>,
+    pub(super) client_limit: Option<ClientLimit>,
+    pub(super) client_refusals: Counter,
+    pub(super) trusted_proxies: Vec<ipnet::IpNet>,
+    pub(super) allow: Vec<ipnet::IpNet>,
+    pub(super) timeouts: Timeouts,
+    pub(super) bounds: Bounds,
+}
+
+/// An API with what its requests need.
+pub(super) struct ServedApi {
+    pub api: Arc<Api>,
+    pub chain: Chain,
+    pub answer: ServedAnswer,
+    pub metrics: ApiMetrics,
+}
+
+pub(super) enum ServedAnswer {
+    Respond(Prepared),
+    Forward(Balance),
+}
+
+/// Position in [`Snapshot::apis`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ApiIdx(pub usize);
+
+impl Snapshot {
+    pub fn build(catalog: &Catalog, proxy: &Config, limit: &limit::Config, metrics: &Metrics) -> Self {
+        let apis: Vec<_> = catalog.apis.iter().map(|api| ServedApi::build(api, metrics)).collect();
+        Self {
+            routes: Routes::build(&catalog.apis),
+            apis,
+            client_limit: limit.requests.map(ClientLimit::new),
+            client_refusals: metrics.refusals("client"),
+            trusted_proxies: proxy.trusted_proxies.clone(),
+            allow: proxy.allow.clone(),
+            timeouts: proxy.timeouts,
+            bounds: proxy.bounds,
+        }
+    }
+
+    pub(super) fn api(&self, idx: ApiIdx) -> Option<&ServedApi> {
+        self.apis.get(idx.0)
+    }
+}
+
+impl ServedApi {
+    fn build(api: &Arc<Api>, metrics: &Metrics) -> Self {
+        let answer = match &api.answer {
+            Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
+            Answer::Forward(upstreams) => ServedAnswer::Forward(Balance::new(upstreams)),
+        };
+        Self {
+            api: Arc::clone(api),
+            chain: Chain::build(api, metrics),
+            answer,
+            metrics: metrics.api(&api.name),
+        }
+    }
+}
