@@ -1,1 +1,240 @@
-//! Arguments.
+//! The command line: what a person types, and what comes back.
+
+mod operate;
+
+mod print;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::run::{self, Exit, RunArgs};
+use crate::{config, kernel};
+
+/// Linux API gateway whose per-client limit lives in the kernel.
+///
+/// Exit codes: 0 ok, 1 the configuration or the request is wrong, 2 usage, 3 the system refused (port, capability, kernel).
+#[derive(Parser)]
+#[command(name = "weir", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until TERM; HUP reloads
+    Run(Run),
+    /// Read the configuration and print the memory ceiling by part, without starting anything
+    Check(Check),
+    /// What runs, in which mode, and how full everything is
+    Status(Ask),
+    /// Why a client is served or not, and until when
+    Explain(Explain),
+    /// Clients whose packets are dropped for a while
+    Bans(Bans),
+    /// Sampled decisions of the packet path and every ban, as they happen
+    Watch(Watch),
+    /// Read the configuration again; a wrong one changes nothing
+    Reload(Ask),
+    /// XDP programs of this instance; works with weir dead
+    Xdp(Xdp),
+    /// The serving child of `weir run`
+    #[command(hide = true)]
+    Gateway(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    /// Configuration file
+    #[arg(long, default_value = "weir.toml")]
+    config: PathBuf,
+    /// Attach XDP here instead of [kernel] interfaces; may be repeated
+    #[arg(long, value_name = "NAME")]
+    interface: Vec<String>,
+}
+
+#[derive(Args)]
+struct Check {
+    /// Configuration file
+    #[arg(long, default_value = "weir.toml")]
+    config: PathBuf,
+    /// Attach XDP here instead of [kernel] interfaces; may be repeated
+    #[arg(long, value_name = "NAME")]
+    interface: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the running weir is asked.
+#[derive(Args, Clone)]
+struct Ask {
+    /// Control socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Configuration file that names the control socket
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Explain {
+    /// IPv4 or IPv6 address; IPv6 stands for its /64
+    #[arg(value_name = "IP")]
+    address: String,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Args)]
+struct Bans {
+    #[command(subcommand)]
+    action: BansAction,
+}
+
+#[derive(Subcommand)]
+enum BansAction {
+    /// Bans that hold, the first to end first
+    List {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Drop a client's packets to protected ports
+    Add {
+        #[arg(value_name = "IP")]
+        address: String,
+        /// How long, as in 1h; left out: until it is lifted
+        #[arg(long = "for", value_name = "TIME")]
+        length: Option<String>,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Lift a ban, forgive the debt and reset the level
+    Rm {
+        #[arg(value_name = "IP")]
+        address: String,
+        /// Do not shed it again for so long
+        #[arg(long, value_name = "TIME", default_value = "0s")]
+        grace: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+}
+
+#[derive(Args)]
+struct Watch {
+    /// End after so many lines
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Args)]
+struct Xdp {
+    #[command(subcommand)]
+    action: XdpAction,
+}
+
+#[derive(Subcommand)]
+enum XdpAction {
+    /// Interfaces that run this instance's program
+    Status {
+        #[command(flatten)]
+        pins: Pins,
+    },
+    /// Take programs, links and pins away: everything, or from some interfaces
+    Detach {
+        #[arg(value_name = "IFACE")]
+        interfaces: Vec<String>,
+        #[command(flatten)]
+        pins: Pins,
+    },
+}
+
+#[derive(Args)]
+struct Pins {
+    /// Folder of the pins, without the layout version
+    #[arg(long, value_name = "PATH")]
+    pin_dir: Option<PathBuf>,
+    /// Configuration file that names it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the environment says, read once in main.
+pub struct Surroundings {
+    pub default_socket: PathBuf,
+}
+
+/// Does what was typed.
+pub fn execute(cli: Cli, surroundings: &Surroundings) -> ExitCode {
+    let done = match cli.command {
+        Command::Run(args) => return ended(run::run(&run_args(args, surroundings))),
+        Command::Gateway(args) => return ended(run::gateway(&run_args(args, surroundings))),
+        Command::Check(args) => return check(args, surroundings),
+        Command::Status(ask) => operate::status(&ask, surroundings),
+        Command::Reload(ask) => operate::reload(&ask, surroundings),
+        Command::Explain(args) => operate::explain(&args, surroundings),
+        Command::Bans(args) => operate::bans(args.action, surroundings),
+        Command::Watch(args) => operate::watch(&args, surroundings),
+        Command::Xdp(args) => operate::xdp(args.action, surroundings),
+    };
+    match done {
+        Ok(()) => code(Exit::Done),
+        Err((exit, message)) => {
+            eprintln!("weir: {message}");
+            code(exit)
+        }
+    }
+}
+
+fn run_args(args: Run, surroundings: &Surroundings) -> RunArgs {
+    let default_socket = surroundings.default_socket.clone();
+    RunArgs { config: args.config, interfaces: args.interface, default_socket }
+}
+
+fn ended(run: Result<ExitCode, run::Failure>) -> ExitCode {
+    run.unwrap_or_else(|failure| {
+        eprintln!("weir: {:#}", failure.error);
+        code(failure.exit)
+    })
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}
+
+fn check(args: Check, surroundings: &Surroundings) -> ExitCode {
+    let json = args.json;
+    let run_args = run_args(Run { config: args.config, interface: args.interface }, surroundings);
+    let loaded = run::load(&run_args);
+    let ceiling = loaded
+        .as_ref()
+        .ok()
+        .map(|config| config::ceiling(config, run::workers(config), run::possible_cpus()));
+    match (&loaded, json) {
+        (_, true) => println!("{}", print::checked(&loaded, ceiling.as_ref())),
+        (Ok(config), false) => {
+            println!("{}: ok", config.file.display());
+            if let Some(ceiling) = ceiling {
+                println!("{ceiling}");
+            }
+        }
+        (Err(errors), false) => eprintln!("{errors}"),
+    }
+    code(if loaded.is_ok() { Exit::Done } else { Exit::Wrong })
+}
+
+/// A folder's default, for commands that work without a daemon.
+fn default_pin_dir() -> PathBuf {
+    kernel::Config::default().pin_dir
+}

@@ -1,5 +1,60 @@
-//! The write side: load and reload, the control socket, the admin listener.
+//! The write side: reload, the control socket and its client, the admin listener, what they tell.
+
+mod admin;
+
+mod bans;
+
+mod client;
+
+mod collector;
 
 mod config;
 
+mod explain;
+
+mod message;
+
+mod reload;
+
+mod socket;
+
+mod status;
+
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::sync::broadcast;
+
+use crate::config as weir_toml;
+use crate::kernel::Facts;
+use crate::plane::Maps;
+use crate::proxy;
+
+pub use admin::serve_admin;
+pub use client::{AskError, ask, follow};
+pub use collector::Collected;
 pub use config::Config;
+pub use message::{
+    BanView, Explained, LastReload, News, ReloadReport, Request, Status, WordView, duration_text,
+};
+pub use reload::{Reloader, watch_files};
+pub use socket::{SocketError, listen, serve};
+pub use watch::{ban_offenders, pump_events};
+
+/// What commands and scrapes read and change. Handles only; whoever needs one field takes that one.
+pub struct Parts {
+    pub shared: Arc<proxy::Shared>,
+    /// Where there is a kernel plane.
+    pub maps: Option<Arc<Maps>>,
+    pub facts: Facts,
+    pub config: ArcSwap<weir_toml::Config>,
+    pub reloader: Reloader,
+    pub ceiling_bytes: u64,
+    pub started_ns: u64,
+    pub ready: AtomicBool,
+    /// What watchers are told; those who lag lose lines and hear how many.
+    pub news: broadcast::Sender<News>,
+}

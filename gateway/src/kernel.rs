@@ -31,6 +31,18 @@ use std::net::SocketAddr;
 use crate::plane::{Maps, MapsError, PinDir};
 use crate::{limit, plane};
 
+/// The interfaces of this instance with the mode that each is in now.
+pub fn attached_modes(pins: &PinDir) -> std::io::Result<Vec<(String, Mode)>> {
+    let mut modes = Vec::new();
+    for name in pins.linked_interfaces() {
+        let ifindex = nix::net::if_::if_nametoindex(name.as_str()).map_err(std::io::Error::from)?;
+        let mode = netlink::attached(ifindex)?.map_or(Mode::Off, |attached| attached.mode);
+        modes.push((name, mode));
+    }
+    modes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(modes)
+}
+
 /// What the kernel plane came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {

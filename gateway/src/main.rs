@@ -1,1 +1,18 @@
-fn main() {}
+//! The binary: reads the environment once, hands it on.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use weir::cli::{Cli, Surroundings, execute};
+use weir::run::default_socket;
+use weir::telemetry::log;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::start(std::env::var("WEIR_LOG").ok().as_deref());
+    let uid = nix::unistd::geteuid();
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let default_socket = default_socket(uid.is_root(), runtime_dir.as_deref(), uid.as_raw());
+    execute(cli, &Surroundings { default_socket })
+}

@@ -1,1 +1,158 @@
-//! Composition root.
+//! The composition root: builds the parts in order, wires the channels between them, waits, drains.
+//! With a kernel plane this process is the keeper and its child the gateway; without, one process serves.
+
+mod banner;
+
+mod serve;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+
+pub use self::serve::possible_cpus;
+use self::serve::{Serving, serve};
+use crate::config::{self, Config};
+use crate::kernel::{
+    Facts, Handover, Interfaces, Keeper, Mode, ModeWanted, addresses, attached_modes, drop_capabilities,
+    establish, open_listeners,
+};
+use crate::plane::{Maps, PinDir};
+
+/// `weir run`, and what its child is told.
+#[derive(Clone, Debug)]
+pub struct RunArgs {
+    pub config: PathBuf,
+    /// Named on the command line: they win over [kernel] interfaces.
+    pub interfaces: Vec<String>,
+    pub default_socket: PathBuf,
+}
+
+/// Exit codes of design.md section 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Wrong = 1,
+    System = 3,
+}
+
+/// Why a run ended before it should.
+pub struct Failure {
+    pub exit: Exit,
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    fn wrong(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Wrong, error: error.into() }
+    }
+
+    fn system(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::System, error: error.into() }
+    }
+}
+
+/// Threads that serve: the setting, or one a core that this process may run on.
+pub fn workers(config: &Config) -> usize {
+    config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
+/// Reads the configuration and lays the command line over it.
+pub fn load(args: &RunArgs) -> Result<Config, config::Errors> {
+    let mut config = config::load(&args.config, &args.default_socket)?;
+    overlay(&args.interfaces, &mut config);
+    Ok(config)
+}
+
+fn overlay(interfaces: &[String], config: &mut Config) {
+    if !interfaces.is_empty() {
+        config.kernel.interfaces = Interfaces::Named(interfaces.to_vec());
+    }
+}
+
+/// Runs until TERM.
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let config = load(args).map_err(Failure::wrong)?;
+    let wanted: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
+    let (listeners, bound) = open_listeners(&wanted, workers(&config)).map_err(Failure::system)?;
+    let kernel = &config.kernel;
+    if kernel.mode == ModeWanted::Off {
+        let facts = Facts::off("[kernel] mode is \"off\"");
+        return serve(Serving::alone(args, config, listeners, facts));
+    }
+    match establish(kernel, &config.limit, &config.proxy.trusted_proxies, &bound) {
+        Ok((pins, facts)) => keep(args, &config, listeners, &pins, facts),
+        Err(error) if kernel.mode == ModeWanted::Auto && !config.listeners.is_empty() => {
+            tracing::warn!("no kernel plane, limits live in the process table: {error}");
+            serve(Serving::alone(args, config, listeners, Facts::off(error.to_string())))
+        }
+        Err(error) => Err(Failure::system(error)),
+    }
+}
+
+/// The keeper's life.
+fn keep(
+    args: &RunArgs,
+    config: &Config,
+    listeners: Vec<Vec<std::net::TcpListener>>,
+    pins: &PinDir,
+    facts: Facts,
+) -> Result<ExitCode, Failure> {
+    if let Some(why) = &facts.why {
+        tracing::warn!(mode = %facts.mode, "{why}");
+    }
+    let program = std::env::current_exe().context("finding the own program").map_err(Failure::system)?;
+    let mut arguments: Vec<std::ffi::OsString> =
+        vec!["gateway".into(), "--config".into(), args.config.clone().into()];
+    for interface in &args.interfaces {
+        arguments.push("--interface".into());
+        arguments.push(interface.into());
+    }
+    let keeper = Keeper {
+        listeners,
+        why: facts.why,
+        maps: Maps::open(pins).map_err(Failure::system)?,
+        program: program.into(),
+        arguments,
+        drain: config.proxy.timeouts.drain,
+    };
+    keeper.run().map(ExitCode::from).map_err(Failure::system)
+}
+
+/// The gateway's life: what the keeper opened comes as descriptors, what it pinned is opened here, and
+/// from then on this process has no capability.
+pub fn gateway(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let handover = Handover::inherited().context("the keeper's socket").map_err(Failure::system)?;
+    let start = handover.receive_start().map_err(Failure::system)?;
+    let config = load(args).map_err(Failure::wrong)?;
+    let pins = PinDir::new(&config.kernel.pin_dir);
+    let facts = facts_of(&pins, start.why).map_err(Failure::system)?;
+    let mut serving = Serving::under_keeper(args, config, start.listeners, facts, handover);
+    serving.open_pins(&pins).map_err(Failure::system)?;
+    drop_capabilities().map_err(|error| Failure::system(anyhow!("dropping capabilities: {error}")))?;
+    serve(serving)
+}
+
+/// What the keeper established, read from the pins.
+fn facts_of(pins: &PinDir, why: Option<String>) -> anyhow::Result<Facts> {
+    let interfaces = attached_modes(pins).context("asking which interfaces run XDP")?;
+    let native = interfaces.iter().all(|(_, mode)| *mode == Mode::Native);
+    let mode = if native { Mode::Native } else { Mode::Generic };
+    let proof = if pins.proof_link().exists() { "sockops" } else { "accept" };
+    Ok(Facts { mode, interfaces, why, proof })
+}
+
+/// Addresses with the ports that the sockets really have.
+fn bound(listeners: &[Vec<std::net::TcpListener>]) -> Vec<std::net::SocketAddr> {
+    addresses(listeners)
+}
+
+/// The path of the control socket unless the configuration names another: root's, the user's, or a
+/// folder of the user's own under the temporary one.
+pub fn default_socket(is_root: bool, runtime_dir: Option<&Path>, uid: u32) -> PathBuf {
+    match (is_root, runtime_dir) {
+        (true, _) => PathBuf::from("/run/weir/control.sock"),
+        (false, Some(folder)) => folder.join("weir/control.sock"),
+        (false, None) => std::env::temp_dir().join(format!("weir-{uid}/control.sock")),
+    }
+}

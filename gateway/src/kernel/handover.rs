@@ -11,6 +11,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
     socketpair,
 };
+use tokio::io::unix::AsyncFd;
 
 /// One end of the pair.
 #[derive(Debug)]
@@ -109,6 +110,13 @@ impl Handover {
             ([KIND_READY, ..], None) => Ok(()),
             (message, _) => Err(HandoverError::Message(message)),
         }
+    }
+
+    /// Waits, in the current runtime, until the other process is gone: after the start it sends nothing.
+    pub async fn gone(self) -> std::io::Result<()> {
+        // SAFETY: the descriptor is owned by what is registered and never changes.
+        let socket = unsafe { AsyncFd::register(self.socket) }.map_err(std::io::Error::from)?;
+        socket.readable().await.map(drop)
     }
 
     fn send(

@@ -1,8 +1,10 @@
 //! Sampled decisions of the packet path, as the kernel hands them out.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{Map, MapData, RingBuf};
+use tokio::io::unix::AsyncFd;
 use weir_ebpf::abi::{Event, maps};
 
 use super::maps::open;
@@ -30,10 +32,16 @@ impl Events {
     }
 }
 
-impl AsFd for Events {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsRawFd as _;
-        // SAFETY: the ring owns the fd and lives as long as self.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+impl Events {
+    /// For waiting in the current runtime.
+    pub fn register(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the ring owns its descriptor and keeps it, the same one, for as long as it lives.
+        unsafe { AsyncFd::register(self) }.map_err(io::Error::from)
     }
 }

@@ -178,3 +178,36 @@ impl Metrics {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Names of what is read at scrape time; the prefix `weir_` and a counter's `_total` are added.
+pub mod collected {
+    /// A metric's name and help text.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Named {
+        pub name: &'static str,
+        pub help: &'static str,
+    }
+
+    const fn named(name: &'static str, help: &'static str) -> Named {
+        Named { name, help }
+    }
+
+    pub const KERNEL_MODE: Named = named("kernel_mode", "1 for the mode that the kernel plane is in");
+    pub const KERNEL_PACKETS: Named = named("kernel_packets", "Packets judged by XDP, by verdict and action");
+    pub const KERNEL_BYTES: Named = named("kernel_bytes", "Bytes judged by XDP, by verdict and action");
+    pub const BUDGET_EXHAUSTED: Named =
+        named("kernel_budget_exhausted", "Packets of unproved sources refused for want of budget, by class");
+    pub const CLIENTS_CAPACITY: Named = named("kernel_clients_capacity", "Entries that CLIENTS can hold");
+    pub const TABLE_CAPACITY: Named =
+        named("process_table_capacity", "Clients that the process table can hold");
+    pub const TABLE_USED: Named =
+        named("process_table_used", "Slots of the process table that were ever taken");
+    pub const TABLE_REPLACED: Named =
+        named("process_table_replaced", "Clients that made room while they still owed");
+    pub const BANS: Named = named("bans", "Bans that hold");
+    pub const BANS_CAPACITY: Named = named("bans_capacity", "Bans that can hold at once");
+    pub const CEILING: Named = named("memory_ceiling_bytes", "Most memory that the configuration can take");
+    pub const RESIDENT: Named = named("process_resident_bytes", "Resident memory of the gateway");
+    pub const RELOAD_OK: Named = named("config_reload_ok", "1 when the file on disk is the one in force");
+    pub const RELOADS: Named = named("config_reloads", "Reloads, by result");
+}

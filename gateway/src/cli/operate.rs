@@ -1,0 +1,147 @@
+//! Commands that ask a running weir, and those that work on its pins.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Ask, BansAction, Explain, Pins, Surroundings, Watch, XdpAction, default_pin_dir, print};
+use crate::config;
+use crate::control::{
+    AskError, BanView, Explained, News, ReloadReport, Request, Status, ask as ask_weir, follow,
+};
+use crate::kernel::{attached_modes, detach};
+use crate::plane::PinDir;
+use crate::run::Exit;
+
+/// What a command ends with when it does not succeed.
+type Failed = (Exit, String);
+
+pub(super) fn status(ask: &Ask, surroundings: &Surroundings) -> Result<(), Failed> {
+    answered::<Status>(ask, surroundings, &Request::Status, print::status)
+}
+
+pub(super) fn reload(ask: &Ask, surroundings: &Surroundings) -> Result<(), Failed> {
+    answered::<ReloadReport>(ask, surroundings, &Request::Reload, print::reloaded)
+}
+
+pub(super) fn explain(args: &Explain, surroundings: &Surroundings) -> Result<(), Failed> {
+    let request = Request::Explain { address: args.address.clone() };
+    answered::<Explained>(&args.ask, surroundings, &request, print::explained)
+}
+
+pub(super) fn bans(action: BansAction, surroundings: &Surroundings) -> Result<(), Failed> {
+    match action {
+        BansAction::List { ask } => {
+            answered::<Vec<BanView>>(&ask, surroundings, &Request::BansList, |rows| print::bans(rows))
+        }
+        BansAction::Add { address, length, ask } => {
+            let seconds = length.as_deref().map(whole_seconds).transpose()?;
+            let request = Request::BansAdd { address, seconds };
+            answered::<BanView>(&ask, surroundings, &request, |row| print::bans(std::slice::from_ref(row)))
+        }
+        BansAction::Rm { address, grace, ask } => {
+            // A grace of nothing is the default, and no time that a configuration may have.
+            let grace_seconds = if grace == "0s" { 0 } else { whole_seconds(&grace)? };
+            let request = Request::BansRemove { address: address.clone(), grace_seconds };
+            answered::<bool>(&ask, surroundings, &request, |held| {
+                let what = if *held { "ban lifted" } else { "was not banned" };
+                format!("{address}: {what}, debt forgiven, level reset")
+            })
+        }
+    }
+}
+
+pub(super) fn watch(args: &Watch, surroundings: &Surroundings) -> Result<(), Failed> {
+    let socket = socket(&args.ask, surroundings)?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let json = args.ask.json;
+    let mut nonsense = None;
+    let followed = follow(&socket, |line| {
+        if json {
+            println!("{line}");
+        } else {
+            match serde_json::from_value::<News>(line) {
+                Ok(news) => println!("{}", print::news(&news)),
+                Err(error) => nonsense = Some(error),
+            }
+        }
+        left -= 1;
+        left > 0 && nonsense.is_none()
+    });
+    followed.map_err(failed)?;
+    nonsense.map_or(Ok(()), |error| Err(failed(AskError::Nonsense(error))))
+}
+
+pub(super) fn xdp(action: XdpAction, surroundings: &Surroundings) -> Result<(), Failed> {
+    match action {
+        XdpAction::Status { pins } => {
+            let folder = pin_dir(&pins, surroundings)?;
+            let modes =
+                attached_modes(&PinDir::new(&folder)).map_err(|error| (Exit::System, error.to_string()))?;
+            println!("{}", print::xdp(&modes, pins.json));
+            Ok(())
+        }
+        XdpAction::Detach { interfaces, pins } => {
+            let folder = pin_dir(&pins, surroundings)?;
+            let detached = detach(&folder, &interfaces).map_err(|error| (Exit::System, error.to_string()))?;
+            println!("{}", print::detached(&detached, pins.json));
+            Ok(())
+        }
+    }
+}
+
+fn pin_dir(pins: &Pins, surroundings: &Surroundings) -> Result<PathBuf, Failed> {
+    match (&pins.pin_dir, &pins.config) {
+        (Some(folder), _) => Ok(folder.clone()),
+        (None, Some(file)) => {
+            let config = config::load(file, &surroundings.default_socket);
+            config.map(|config| config.kernel.pin_dir).map_err(|errors| (Exit::Wrong, errors.to_string()))
+        }
+        (None, None) => Ok(default_pin_dir()),
+    }
+}
+
+/// Asks and prints: the answer's own JSON, or a text for people.
+fn answered<T: DeserializeOwned + Serialize>(
+    ask: &Ask,
+    surroundings: &Surroundings,
+    request: &Request,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), Failed> {
+    let socket = socket(ask, surroundings)?;
+    let answer = ask_weir(&socket, request).map_err(failed)?;
+    if ask.json {
+        println!("{answer:#}");
+        return Ok(());
+    }
+    let answer = serde_json::from_value(answer).map_err(|error| failed(AskError::Nonsense(error)))?;
+    println!("{}", text(&answer));
+    Ok(())
+}
+
+fn socket(ask: &Ask, surroundings: &Surroundings) -> Result<PathBuf, Failed> {
+    match (&ask.socket, &ask.config) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, Some(file)) => {
+            let config = config::load(file, &surroundings.default_socket);
+            config.map(|config| config.control.socket).map_err(|errors| (Exit::Wrong, errors.to_string()))
+        }
+        (None, None) => Ok(surroundings.default_socket.clone()),
+    }
+}
+
+fn failed(error: AskError) -> Failed {
+    let exit = match error {
+        AskError::Refused(_) => Exit::Wrong,
+        AskError::Unreachable { .. } | AskError::Broken(_) | AskError::Nonsense(_) => Exit::System,
+    };
+    (exit, error.to_string())
+}
+
+fn whole_seconds(text: &str) -> Result<u64, Failed> {
+    let time: Duration = config::parse_duration(text).map_err(|error| (Exit::Wrong, error.to_string()))?;
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    if seconds == 0 { Err((Exit::Wrong, "a time of 0 does nothing".to_owned())) } else { Ok(seconds) }
+}

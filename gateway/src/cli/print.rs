@@ -1,0 +1,167 @@
+//! Answers as people read them: aligned, quiet, numbers with units.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::config::{Ceiling, Config, Errors};
+use crate::control::{BanView, Explained, News, ReloadReport, Status, duration_text};
+use crate::kernel::{Detached, Mode};
+
+/// A text under construction; writing to a String does not fail.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, name: &str, value: impl std::fmt::Display) {
+        writeln!(self.0, "{name:<12} {value}").unwrap_or(());
+    }
+
+    fn finish(self) -> String {
+        self.0.trim_end().to_owned()
+    }
+}
+
+pub(super) fn checked(loaded: &Result<Config, Errors>, ceiling: Option<&Ceiling>) -> String {
+    let errors = match loaded {
+        Ok(_) => json!([]),
+        Err(errors) => json!(errors),
+    };
+    format!("{:#}", json!({ "errors": errors, "memory": ceiling }))
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let mut text = Text::default();
+    let uptime = duration_text(Duration::from_secs(status.uptime_seconds));
+    text.line("weir", format!("up {uptime}, {}", if status.ready { "ready" } else { "not ready" }));
+    let last = &status.config.last_reload;
+    let reload = match (&last.error, last.waits_for_restart.as_slice()) {
+        (Some(error), _) => format!("WRONG SINCE THE LAST CHANGE, the old one holds:\n{error}"),
+        (None, []) => "in force".to_owned(),
+        (None, waits) => format!("in force, but for a restart: {}", waits.join(", ")),
+    };
+    text.line("config", format!("{} {reload}", status.config.file));
+    let why = status.kernel.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    text.line("kernel", format!("{}{why}", status.kernel.mode));
+    for interface in &status.kernel.interfaces {
+        text.line("", format!("{} ({})", interface.name, interface.mode));
+    }
+    if let Some(capacity) = status.kernel.clients_capacity {
+        text.line("clients", format!("{capacity} entries, proved by {}", status.kernel.proof));
+    }
+    let memory = &status.memory;
+    text.line(
+        "memory",
+        format!("{} MiB of at most {} MiB", memory.rss_bytes >> 20, memory.ceiling_bytes.div_ceil(1 << 20)),
+    );
+    text.line("store", &status.store.kind);
+    let table = &status.table;
+    text.line("table", format!("{} of {} slots, {} replaced", table.used, table.capacity, table.replaced));
+    text.line("connections", status.connections);
+    text.line("bans", status.bans);
+    if !status.kernel.packets.is_empty() {
+        text.line("packets", "");
+    }
+    for row in &status.kernel.packets {
+        let line = format!(
+            "{:<20} {:<5} {:>14} packets {:>16} bytes",
+            row.verdict, row.action, row.packets, row.bytes
+        );
+        text.line("", line);
+    }
+    text.finish()
+}
+
+pub(super) fn explained(explained: &Explained) -> String {
+    let mut text = Text::default();
+    text.line(&explained.client, &explained.conclusion);
+    for list in &explained.lists {
+        text.line("list", list);
+    }
+    if let Some(proved) = explained.proved {
+        let passed = explained.passed.unwrap_or(0);
+        let dropped = explained.dropped.unwrap_or(0);
+        let known = if proved { "proved" } else { "unproved" };
+        text.line("kernel", format!("{known}, {passed} packets passed, {dropped} dropped by its limits"));
+    }
+    for word in &explained.words {
+        text.line(&word.name, format!("{} of {} left", word.left, word.burst));
+    }
+    let level = explained.next_shed_level;
+    text.line(
+        "refusals",
+        format!("{} of {} to a shed, next at level {level}", explained.refusals, explained.shed_after),
+    );
+    text.finish()
+}
+
+pub(super) fn bans(rows: &[BanView]) -> String {
+    if rows.is_empty() {
+        return "no bans".to_owned();
+    }
+    let line = |row: &BanView| {
+        let ends = match (row.ends_in_seconds, &row.ends_at) {
+            (Some(seconds), Some(at)) => {
+                format!("{:<8} until {at}", duration_text(Duration::from_secs(seconds)))
+            }
+            _ => "for ever".to_owned(),
+        };
+        format!("{:<40} {:<8} level {} {ends}", row.client, row.reason, row.level)
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn reloaded(report: &ReloadReport) -> String {
+    let what = if report.changed { "reloaded" } else { "reloaded, nothing changed" };
+    match report.waits_for_restart.as_slice() {
+        [] => what.to_owned(),
+        waits => format!("{what}; these wait for a restart: {}", waits.join(", ")),
+    }
+}
+
+pub(super) fn news(news: &News) -> String {
+    match news {
+        News::Packet { client, verdict, action, port, length_bytes, ifindex } => {
+            format!(
+                "{action:<5} {verdict:<14} {client:<24} port {port:<5} {length_bytes:>5} bytes  interface {ifindex}"
+            )
+        }
+        News::Banned { client, reason, level, seconds } => {
+            let length = seconds.map_or("for ever".to_owned(), |seconds| {
+                format!("for {}", duration_text(Duration::from_secs(seconds)))
+            });
+            format!("ban   {reason:<14} {client:<24} level {level}, {length}")
+        }
+        News::Unbanned { client } => format!("unban {:<14} {client}", "operator"),
+        News::Reloaded { ok: true } => "reload: the new configuration is in force".to_owned(),
+        News::Reloaded { ok: false } => "reload: the file is wrong, the old configuration holds".to_owned(),
+        News::Missed { lines } => format!("({lines} lines missed)"),
+    }
+}
+
+pub(super) fn xdp(modes: &[(String, Mode)], as_json: bool) -> String {
+    if as_json {
+        let rows: Vec<_> =
+            modes.iter().map(|(name, mode)| json!({ "interface": name, "mode": mode.to_string() })).collect();
+        return format!("{:#}", json!(rows));
+    }
+    if modes.is_empty() {
+        return "no interface runs this instance's program".to_owned();
+    }
+    modes.iter().map(|(name, mode)| format!("{name:<16} {mode}")).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn detached(detached: &Detached, as_json: bool) -> String {
+    if as_json {
+        let Detached { interfaces, everything } = detached;
+        return format!("{:#}", json!({ "interfaces": interfaces, "everything": everything }));
+    }
+    let from = if detached.interfaces.is_empty() {
+        "no interface".to_owned()
+    } else {
+        detached.interfaces.join(", ")
+    };
+    let rest = if detached.everything { "; maps and programs removed" } else { "; maps stay for the others" };
+    format!("detached from {from}{rest}")
+}

@@ -1,0 +1,135 @@
+//! `weir bans`: list, add, rm.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Parts;
+use super::message::{BanView, News};
+use crate::model::ClientKey;
+use crate::plane::{BanReason, BanRow, now_ns};
+
+pub(super) fn list(parts: &Parts) -> Result<Vec<BanView>, String> {
+    let now_ns = now_ns();
+    let rows = parts.shared.bans.list(now_ns).map_err(|error| error.to_string())?;
+    Ok(rows.iter().map(|row| view(row, now_ns)).collect())
+}
+
+pub(super) fn add(parts: &Parts, address: &str, seconds: Option<u64>) -> Result<BanView, String> {
+    let address = parse_address(address)?;
+    if let Some(list) = protected_by(parts, address) {
+        return Err(format!("{address} is never dropped: it is in {list}; take it out there first"));
+    }
+    let key = ClientKey::of(address);
+    let now_ns = now_ns();
+    let length = seconds.map(Duration::from_secs);
+    let bans = &parts.shared.bans;
+    bans.add(key, BanReason::Operator, 0, length, now_ns).map_err(|error| error.to_string())?;
+    tell(parts, News::Banned { client: key.to_string(), reason: "operator".to_owned(), level: 0, seconds });
+    let row = bans.find(key, now_ns).ok_or_else(|| "the ban's time is over already".to_owned())?;
+    Ok(view(&row, now_ns))
+}
+
+/// Lifts the ban, forgives the debt, resets the level, and sheds the client for nothing during the grace.
+pub(super) fn remove(parts: &Parts, address: &str, grace_seconds: u64) -> Result<bool, String> {
+    let key = ClientKey::of(parse_address(address)?);
+    let now_ns = now_ns();
+    let shared = &parts.shared;
+    let held = shared.bans.remove(key, now_ns).map_err(|error| error.to_string())?;
+    shared.shedder.pardon(key, Duration::from_secs(grace_seconds), now_ns);
+    shared.plane.forgive(key, now_ns).map_err(|error| error.to_string())?;
+    shared.forget_denials();
+    if held {
+        tell(parts, News::Unbanned { client: key.to_string() });
+    }
+    Ok(held)
+}
+
+pub(super) fn view(row: &BanRow, now_ns: u64) -> BanView {
+    let left = row.until_ns.map(|until_ns| Duration::from_nanos(until_ns.saturating_sub(now_ns)));
+    let reason = match row.reason {
+        BanReason::Shed => "shed",
+        BanReason::Operator => "operator",
+    };
+    BanView {
+        client: row.key.to_string(),
+        reason: reason.to_owned(),
+        level: row.level,
+        ends_in_seconds: left.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0)),
+        ends_at: left.map(|left| utc(SystemTime::now() + left)),
+    }
+}
+
+/// An address, or a /64 as `bans list` writes it.
+pub(super) fn parse_address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_suffix("/64").filter(|bare| bare.contains(':')).unwrap_or(text);
+    let address = bare.parse::<IpAddr>().map(|address| address.to_canonical());
+    address.map_err(|_| {
+        format!("`{text}` is no address: write 192.0.2.1 or 2001:db8::1 (which stands for its /64)")
+    })
+}
+
+/// The setting that keeps the kernel from dropping this address.
+pub(super) fn protected_by(parts: &Parts, address: IpAddr) -> Option<&'static str> {
+    lists(parts, address).into_iter().find(|list| *list != "[kernel] deny")
+}
+
+/// Every setting that names the address.
+pub(super) fn lists(parts: &Parts, address: IpAddr) -> Vec<&'static str> {
+    let config = parts.config.load();
+    let kernel = &config.kernel;
+    let is_own = || crate::kernel::own_addresses().is_ok_and(|own| own.contains(&address));
+    let mut named: Vec<_> = [
+        ("[kernel] allow", &kernel.allow),
+        ("[kernel] management", &kernel.management),
+        ("trusted_proxies", &config.proxy.trusted_proxies),
+        ("[kernel] deny", &kernel.deny),
+    ]
+    .into_iter()
+    .filter(|(_, prefixes)| prefixes.iter().any(|prefix| prefix.contains(&address)))
+    .map(|(name, _)| name)
+    .collect();
+    if kernel.guard_own_addresses && is_own() {
+        named.push("this host's own addresses");
+    }
+    named
+}
+
+pub(super) fn tell(parts: &Parts, news: News) {
+    // Nobody watching is no failure.
+    match parts.news.send(news) {
+        Ok(_) | Err(_) => {}
+    }
+}
+
+/// RFC 3339 in UTC, whole seconds.
+fn utc(moment: SystemTime) -> String {
+    let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, time) = (seconds / 86_400, seconds % 86_400);
+    // Days to a civil date by the era of 400 years that begins on 1 March 0000.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3_600, time / 60 % 60, time % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_827_696, "2000-02-29T12:34:56Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (4_102_444_800, "2100-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is read when somebody scrapes: kernel counters, tables, bans, memory, the last reload.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::{Parts, status};
+use crate::kernel::Mode;
+use crate::plane::now_ns;
+use crate::telemetry::metrics::collected as names;
+
+/// Weak: the registry that holds it is held by the parts.
+pub struct Collected(Weak<Parts>);
+
+impl Collected {
+    pub fn of(parts: &Arc<Parts>) -> Self {
+        Self(Arc::downgrade(parts))
+    }
+}
+
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Collected")
+    }
+}
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(parts) = self.0.upgrade() else { return Ok(()) };
+        kernel(&parts, &mut encoder)?;
+        let table = parts.shared.plane.table();
+        let last = parts.reloader.last();
+        let bans = parts.shared.bans.list(now_ns()).map_or(0, |rows| rows.len() as u64);
+        for (metric, value) in [
+            (names::TABLE_CAPACITY, table.capacity()),
+            (names::TABLE_USED, table.used()),
+            (names::BANS, bans),
+            (names::BANS_CAPACITY, u64::from(parts.shared.bans.capacity())),
+            (names::CEILING, parts.ceiling_bytes),
+            (names::RESIDENT, status::resident_bytes()),
+            (names::RELOAD_OK, u64::from(last.ok)),
+        ] {
+            gauge(&mut encoder, metric, value)?;
+        }
+        counter(&mut encoder, names::TABLE_REPLACED, &[(&[], table.replaced())])?;
+        let reloads: [(&[(&str, &str)], u64); 2] =
+            [(&[("result", "ok")], last.succeeded), (&[("result", "failed")], last.failed)];
+        counter(&mut encoder, names::RELOADS, &reloads)
+    }
+}
+
+fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let metric = names::KERNEL_MODE;
+    let mut family = encoder.encode_descriptor(
+        metric.name,
+        metric.help,
+        None,
+        prometheus_client::metrics::MetricType::Gauge,
+    )?;
+    for mode in [Mode::Native, Mode::Generic, Mode::Off] {
+        let value = ConstGauge::new(u64::from(mode == parts.facts.mode));
+        value.encode(family.encode_family(&[("mode", mode.to_string())])?)?;
+    }
+    let Some(maps) = &parts.maps else { return Ok(()) };
+    let (Ok(rows), Ok([syn, tcp, other])) = (maps.counters(), maps.exhausted()) else { return Ok(()) };
+    let labels: Vec<_> = rows.iter().map(|row| [("verdict", row.verdict), ("action", row.action)]).collect();
+    let packets: Vec<_> =
+        labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.packets)).collect();
+    counter(encoder, names::KERNEL_PACKETS, &packets)?;
+    let bytes: Vec<_> =
+        labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.bytes)).collect();
+    counter(encoder, names::KERNEL_BYTES, &bytes)?;
+    let classes: [(&[(&str, &str)], u64); 3] =
+        [(&[("class", "syn")], syn), (&[("class", "tcp")], tcp), (&[("class", "other")], other)];
+    counter(encoder, names::BUDGET_EXHAUSTED, &classes)?;
+    gauge(encoder, names::CLIENTS_CAPACITY, maps.capacity_of_clients().map_or(0, u64::from))
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, metric: names::Named, value: u64) -> Result<(), fmt::Error> {
+    let gauge = ConstGauge::new(value);
+    gauge.encode(encoder.encode_descriptor(
+        metric.name,
+        metric.help,
+        None,
+        prometheus_client::metrics::MetricType::Gauge,
+    )?)
+}
+
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: names::Named,
+    rows: &[(&[(&str, &str)], u64)],
+) -> Result<(), fmt::Error> {
+    let kind = prometheus_client::metrics::MetricType::Counter;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for (labels, value) in rows {
+        let counter = ConstCounter::new(*value);
+        if labels.is_empty() {
+            return counter.encode(family);
+        }
+        counter.encode(family.encode_family(labels)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! `weir explain IP`: why a client is served or not, and until when.
+
+use std::time::Duration;
+
+use weir_ebpf::abi::{PROVED, Word};
+
+use super::message::{Explained, WordView, duration_text};
+use super::{Parts, bans};
+use crate::model::{Client, ClientKey, Origin, Rate};
+use crate::plane::now_ns;
+
+pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String> {
+    let address = bans::parse_address(address)?;
+    let key = ClientKey::of(address);
+    let now_ns = now_ns();
+    let config = parts.config.load();
+    let shared = &parts.shared;
+    let entry = match &parts.maps {
+        Some(maps) => maps.entry(key).map_err(|error| error.to_string())?,
+        None => None,
+    };
+    let words = words(parts, key, now_ns);
+    let mut explained = Explained {
+        client: key.to_string(),
+        lists: bans::lists(parts, address).into_iter().map(str::to_owned).collect(),
+        ban: shared.bans.find(key, now_ns).map(|row| bans::view(&row, now_ns)),
+        proved: parts.maps.as_ref().map(|_| entry.is_some_and(|entry| entry.flags & PROVED != 0)),
+        passed: entry.map(|entry| entry.passed),
+        dropped: entry.map(|entry| entry.dropped),
+        words,
+        refusals: shared.shedder.refusals(key, now_ns),
+        shed_after: config.limit.shed.refused,
+        next_shed_level: shared.shedder.level(key, now_ns).unwrap_or(0),
+        conclusion: String::new(),
+    };
+    explained.conclusion = conclusion(&explained);
+    Ok(explained)
+}
+
+/// The client's limits, where it stands on each.
+fn words(parts: &Parts, key: ClientKey, now_ns: u64) -> Vec<WordView> {
+    let limit = &parts.config.load().limit;
+    let kernel = parts.maps.is_some();
+    [
+        ("requests", Word::Requests, limit.requests, true),
+        ("packets", Word::Packets, limit.packets, kernel),
+        ("bytes", Word::Bytes, limit.bytes, kernel),
+        ("syns", Word::Syns, limit.syns, kernel),
+    ]
+    .into_iter()
+    .filter(|(.., held)| *held)
+    .filter_map(|(name, word, rate, _)| Some(view(parts, key, name, word, &rate?, now_ns)))
+    .collect()
+}
+
+fn view(parts: &Parts, key: ClientKey, name: &str, word: Word, rate: &Rate, now_ns: u64) -> WordView {
+    let limit = rate.limit();
+    let standing = parts.shared.plane.peek(Client { key, origin: Origin::Peer }, word, now_ns);
+    let wait_ns = limit.wait_ns(standing.debt_ns, 1).unwrap_or(limit.tau_ns);
+    WordView {
+        name: name.to_owned(),
+        left: standing.remaining(&limit),
+        burst: rate.burst(),
+        wait_seconds: wait_ns as f64 / 1e9,
+    }
+}
+
+fn conclusion(explained: &Explained) -> String {
+    let free = explained.lists.iter().find(|list| *list != "[kernel] deny");
+    if let Some(list) = free {
+        return format!("its packets pass: it is in {list}");
+    }
+    if explained.lists.iter().any(|list| list == "[kernel] deny") {
+        return "its packets are dropped: it is in [kernel] deny".to_owned();
+    }
+    if let Some(ban) = &explained.ban {
+        let why = match ban.reason.as_str() {
+            "shed" => format!("shed at level {} for coming on after 429", ban.level),
+            _ => "banned by an operator".to_owned(),
+        };
+        let until = match (ban.ends_in_seconds, &ban.ends_at) {
+            (Some(seconds), Some(at)) => {
+                format!("for another {}, until {at}", duration_text(Duration::from_secs(seconds)))
+            }
+            _ => "until it is lifted".to_owned(),
+        };
+        let client = explained.client.trim_end_matches("/64");
+        return format!(
+            "its packets are dropped: {why}, {until}; `weir bans rm {client} --grace 60s` lifts it at once"
+        );
+    }
+    match explained.words.iter().find(|word| word.left == 0) {
+        Some(word) if word.name == "requests" => {
+            format!("its next request gets 429, for another {:.1} s", word.wait_seconds)
+        }
+        Some(word) => format!("its next packet is dropped by its limit of {}", word.name),
+        None => "it is served: no list, no ban, and room in every limit".to_owned(),
+    }
+}

@@ -1,0 +1,203 @@
+//! What passes over the control socket: a request a line, an answer a line, both JSON. The same
+//! structs are what `--json` prints.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A command of an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    Status,
+    Explain { address: String },
+    BansList,
+    BansAdd { address: String, seconds: Option<u64> },
+    BansRemove { address: String, grace_seconds: u64 },
+    Reload,
+    Watch,
+}
+
+/// `weir status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub uptime_seconds: u64,
+    pub ready: bool,
+    pub config: ConfigView,
+    pub kernel: KernelView,
+    pub memory: MemoryView,
+    pub store: StoreView,
+    pub table: TableView,
+    pub connections: u32,
+    pub bans: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigView {
+    pub file: String,
+    pub last_reload: LastReload,
+}
+
+/// How the last reload went; the start counts as one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    pub ok: bool,
+    pub error: Option<String>,
+    /// Settings of the file that wait for a restart.
+    pub waits_for_restart: Vec<String>,
+    pub succeeded: u64,
+    pub failed: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KernelView {
+    pub mode: String,
+    pub why: Option<String>,
+    pub proof: String,
+    pub interfaces: Vec<InterfaceView>,
+    /// Entries that CLIENTS can hold.
+    pub clients_capacity: Option<u32>,
+    pub packets: Vec<CounterView>,
+    /// Packets refused because their class's budget was spent.
+    pub budget_exhausted: Option<BudgetView>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceView {
+    pub name: String,
+    pub mode: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CounterView {
+    pub verdict: String,
+    pub action: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct BudgetView {
+    pub syn: u64,
+    pub tcp: u64,
+    pub other: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemoryView {
+    pub ceiling_bytes: u64,
+    pub rss_bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoreView {
+    pub kind: String,
+    /// None: there is no store.
+    pub up: Option<bool>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TableView {
+    pub capacity: u64,
+    pub used: u64,
+    pub replaced: u64,
+}
+
+/// A ban.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanView {
+    pub client: String,
+    /// `shed` or `operator`.
+    pub reason: String,
+    /// Step of `limit.client.shed`, from 0.
+    pub level: u32,
+    /// None: for ever.
+    pub ends_in_seconds: Option<u64>,
+    /// UTC, RFC 3339; None: never.
+    pub ends_at: Option<String>,
+}
+
+/// `weir explain IP`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explained {
+    pub client: String,
+    /// Settings that name the address.
+    pub lists: Vec<String>,
+    pub ban: Option<BanView>,
+    /// Whether the kernel has an entry, and a proved one; None without a kernel plane.
+    pub proved: Option<bool>,
+    pub passed: Option<u64>,
+    pub dropped: Option<u64>,
+    pub words: Vec<WordView>,
+    /// 429s in the running window of `shed_after`.
+    pub refusals: u32,
+    pub shed_after: u32,
+    /// Step that the next shed takes.
+    pub next_shed_level: u32,
+    /// What happens to the next packet and request, and why.
+    pub conclusion: String,
+}
+
+/// One limit of a client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WordView {
+    pub name: String,
+    /// Units that conform at once now, of `burst`.
+    pub left: u64,
+    pub burst: u64,
+    /// Until one more unit conforms.
+    pub wait_seconds: f64,
+}
+
+/// `weir reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    pub changed: bool,
+    pub waits_for_restart: Vec<String>,
+}
+
+/// A line of `weir watch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum News {
+    /// A sampled decision of the packet path.
+    Packet {
+        client: String,
+        verdict: String,
+        action: String,
+        port: u16,
+        length_bytes: u32,
+        ifindex: u32,
+    },
+    Banned {
+        client: String,
+        reason: String,
+        level: u32,
+        seconds: Option<u64>,
+    },
+    Unbanned {
+        client: String,
+    },
+    Reloaded {
+        ok: bool,
+    },
+    /// Lines that this watcher was too slow for.
+    Missed {
+        lines: u64,
+    },
+}
+
+/// `1h 2m`, `45s`: the two largest units.
+pub fn duration_text(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let parts =
+        [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let shown: Vec<_> = parts
+        .iter()
+        .skip_while(|(amount, _)| *amount == 0)
+        .take(2)
+        .filter(|(amount, _)| *amount > 0)
+        .map(|(amount, unit)| format!("{amount}{unit}"))
+        .collect();
+    if shown.is_empty() { "0s".to_owned() } else { shown.join(" ") }
+}

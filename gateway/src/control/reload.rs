@@ -1,0 +1,196 @@
+//! Reads the configuration again: on HUP, on `weir reload`, when a file changes. A wrong file changes
+//! nothing but the gauge that says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::message::{LastReload, News, ReloadReport};
+use super::{Parts, bans};
+use crate::config::{self, Config};
+
+/// Editors and ConfigMaps change several files at once: what comes within this is one change.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// What a checked configuration goes through to hold.
+pub type Publish = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+
+/// Knows the file and how it went the last time.
+pub struct Reloader {
+    file: PathBuf,
+    default_socket: PathBuf,
+    /// What the command line sets over the file.
+    overlay: Box<dyn Fn(&mut Config) + Send + Sync>,
+    publish: Publish,
+    last: Mutex<LastReload>,
+}
+
+impl Reloader {
+    pub fn new(
+        file: &Path,
+        default_socket: &Path,
+        overlay: Box<dyn Fn(&mut Config) + Send + Sync>,
+        publish: Publish,
+    ) -> Self {
+        let last = LastReload { ok: true, ..LastReload::default() };
+        Self {
+            file: file.to_owned(),
+            default_socket: default_socket.to_owned(),
+            overlay,
+            publish,
+            last: Mutex::new(last),
+        }
+    }
+
+    pub fn last(&self) -> LastReload {
+        self.locked().clone()
+    }
+
+    /// Reads, checks and publishes; on any mistake the old configuration stays.
+    pub fn reload(&self, parts: &Parts) -> Result<ReloadReport, String> {
+        // One at a time; the lock also keeps the report in the order of the reloads.
+        let mut last = self.locked();
+        let reloaded = self.try_reload(parts);
+        match &reloaded {
+            Ok(report) => {
+                let succeeded = last.succeeded + 1;
+                *last = LastReload {
+                    ok: true,
+                    error: None,
+                    waits_for_restart: report.waits_for_restart.clone(),
+                    succeeded,
+                    failed: last.failed,
+                };
+                tracing::info!(waits_for_restart = ?report.waits_for_restart, "configuration reloaded");
+            }
+            Err(error) => {
+                last.ok = false;
+                last.error = Some(error.clone());
+                last.failed += 1;
+                tracing::error!("the configuration is wrong, the old one holds:\n{error}");
+            }
+        }
+        bans::tell(parts, News::Reloaded { ok: reloaded.is_ok() });
+        reloaded
+    }
+
+    fn try_reload(&self, parts: &Parts) -> Result<ReloadReport, String> {
+        let mut fresh =
+            config::load(&self.file, &self.default_socket).map_err(|errors| errors.to_string())?;
+        (self.overlay)(&mut fresh);
+        let present = parts.config.load_full();
+        let waits_for_restart = waiting(&present, &fresh);
+        (self.publish)(&fresh)?;
+        let changed = *present != fresh;
+        // What waits for a restart keeps its running value, so that the next reload still tells of it.
+        let running = Config {
+            workers: present.workers,
+            listeners: present.listeners.clone(),
+            control: present.control.clone(),
+            kernel: crate::kernel::Config {
+                interfaces: present.kernel.interfaces.clone(),
+                mode: present.kernel.mode,
+                clients: present.kernel.clients,
+                bans: present.kernel.bans,
+                pin_dir: present.kernel.pin_dir.clone(),
+                ..fresh.kernel.clone()
+            },
+            ..fresh
+        };
+        parts.config.store(Arc::new(running));
+        Ok(ReloadReport { changed, waits_for_restart })
+    }
+
+    fn locked(&self) -> MutexGuard<'_, LastReload> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Settings that differ and hold from the next start on.
+fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
+    let (old, new) = (&present.kernel, &fresh.kernel);
+    [
+        ("workers", present.workers != fresh.workers),
+        ("[[listener]]", present.listeners != fresh.listeners),
+        ("[admin]", present.control != fresh.control),
+        ("[kernel] interfaces", old.interfaces != new.interfaces),
+        ("[kernel] mode", old.mode != new.mode),
+        ("[kernel] clients", old.clients != new.clients),
+        ("[kernel] bans", old.bans != new.bans),
+        ("[kernel] pin_dir", old.pin_dir != new.pin_dir),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(name, _)| name.to_owned())
+    .collect()
+}
+
+/// Reloads when the file, or one that it names, changes. Folders are watched, not files: a rename over
+/// the file and a ConfigMap's swapped link are seen too.
+pub async fn watch_files(parts: Arc<Parts>) {
+    let (sender, mut changes) = mpsc::channel(1);
+    let noticed = move |event: notify::Result<Event>| {
+        if event.is_ok_and(|event| is_change(&event.kind)) {
+            // Full: a change is pending already.
+            sender.try_send(()).unwrap_or(());
+        }
+    };
+    let mut watcher = match notify::recommended_watcher(noticed) {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::warn!(%error, "files are not watched; HUP and `weir reload` work");
+            return;
+        }
+    };
+    let mut watched: Vec<PathBuf> = Vec::new();
+    let mut seen = contents(&parts.config.load());
+    loop {
+        for folder in folders(&parts.config.load()) {
+            if !watched.contains(&folder) {
+                if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                    tracing::warn!(folder = %folder.display(), %error, "not watched");
+                }
+                watched.push(folder);
+            }
+        }
+        if changes.recv().await.is_none() {
+            return;
+        }
+        sleep(SETTLE).await;
+        while changes.try_recv().is_ok() {}
+        let present = contents(&parts.config.load());
+        if present != seen {
+            seen = present;
+            // Whatever it answers is logged and kept for `weir status`.
+            match parts.reloader.reload(&parts) {
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Reading is an event too, and ours.
+fn is_change(kind: &EventKind) -> bool {
+    !matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
+}
+
+fn files(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    std::iter::once(&config.file).chain(&config.also)
+}
+
+fn folders(config: &Config) -> Vec<PathBuf> {
+    let parent = |file: &PathBuf| match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    files(config).map(parent).collect()
+}
+
+fn contents(config: &Config) -> Vec<Option<Vec<u8>>> {
+    files(config).map(|file| std::fs::read(file).ok()).collect()
+}

@@ -1,0 +1,69 @@
+//! `weir status`: what runs, in which mode, and how full everything is.
+
+use std::sync::atomic::Ordering;
+
+use super::Parts;
+use super::message::{
+    BudgetView, ConfigView, CounterView, InterfaceView, KernelView, MemoryView, Status, StoreView, TableView,
+};
+use crate::plane::now_ns;
+
+pub(super) fn status(parts: &Parts) -> Result<Status, String> {
+    let now_ns = now_ns();
+    let config = parts.config.load();
+    let table = parts.shared.plane.table();
+    Ok(Status {
+        uptime_seconds: now_ns.saturating_sub(parts.started_ns) / 1_000_000_000,
+        ready: parts.ready.load(Ordering::Acquire),
+        config: ConfigView { file: config.file.display().to_string(), last_reload: parts.reloader.last() },
+        kernel: kernel(parts)?,
+        memory: MemoryView { ceiling_bytes: parts.ceiling_bytes, rss_bytes: resident_bytes() },
+        store: StoreView { kind: "none".to_owned(), up: None },
+        table: TableView { capacity: table.capacity(), used: table.used(), replaced: table.replaced() },
+        connections: parts.shared.connections(),
+        bans: parts.shared.bans.list(now_ns).map_err(|error| error.to_string())?.len(),
+    })
+}
+
+fn kernel(parts: &Parts) -> Result<KernelView, String> {
+    let facts = &parts.facts;
+    let interfaces = facts
+        .interfaces
+        .iter()
+        .map(|(name, mode)| InterfaceView { name: name.clone(), mode: mode.to_string() })
+        .collect();
+    let mut view = KernelView {
+        mode: facts.mode.to_string(),
+        why: facts.why.clone(),
+        proof: facts.proof.to_owned(),
+        interfaces,
+        clients_capacity: None,
+        packets: Vec::new(),
+        budget_exhausted: None,
+    };
+    let Some(maps) = &parts.maps else { return Ok(view) };
+    let said = |error: crate::plane::MapsError| error.to_string();
+    view.clients_capacity = Some(maps.capacity_of_clients().map_err(said)?);
+    let [syn, tcp, other] = maps.exhausted().map_err(said)?;
+    view.budget_exhausted = Some(BudgetView { syn, tcp, other });
+    view.packets = maps
+        .counters()
+        .map_err(said)?
+        .into_iter()
+        .map(|row| CounterView {
+            verdict: row.verdict.to_owned(),
+            action: row.action.to_owned(),
+            packets: row.packets,
+            bytes: row.bytes,
+        })
+        .collect();
+    Ok(view)
+}
+
+/// Resident memory of this process; 0 where /proc does not say.
+pub(super) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1_024
+}

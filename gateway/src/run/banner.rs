@@ -1,0 +1,49 @@
+//! What a start prints: mode, interfaces, capacity, ceiling, and lines to try.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::config::{Ceiling, Config};
+use crate::kernel::Facts;
+
+pub(super) fn banner(
+    config: &Config,
+    facts: &Facts,
+    ceiling: &Ceiling,
+    bound: &[SocketAddr],
+    admin: SocketAddr,
+) -> String {
+    let mut text = String::new();
+    let interfaces: Vec<_> = facts.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})")).collect();
+    let why = facts.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let listeners: Vec<_> = bound.iter().map(|address| format!("http://{address}")).collect();
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            // Writing to a String does not fail.
+            writeln!(text, "  {name:<10} {value}").unwrap_or(());
+        }
+    };
+    line("kernel", format!("{}{why}", facts.mode));
+    line("interface", interfaces.join(", "));
+    line("clients", format!("{} entries", config.kernel.clients));
+    line("memory", format!("at most {} MiB", ceiling.ceiling_bytes.div_ceil(1 << 20)));
+    line("listens", listeners.join(", "));
+    line("admin", format!("http://{admin}/metrics"));
+    line("socket", config.control.socket.display().to_string());
+    if let Some(address) =
+        bound.iter().find(|address| address.ip().is_loopback() || address.ip().is_unspecified())
+    {
+        let host = if address.is_ipv6() { "[::1]" } else { "127.0.0.1" };
+        let url = format!("http://{host}:{}/", address.port());
+        let ip = if address.is_ipv6() { "::1" } else { "127.0.0.1" };
+        line("try", format!("curl -i {url}"));
+        line(
+            "",
+            format!(
+                "for i in $(seq 50); do curl -s -m 1 -o /dev/null -w '%{{http_code}} ' {url}; done; echo"
+            ),
+        );
+        line("", format!("target/release/weir explain {ip} --config {}", config.file.display()));
+    }
+    text
+}

@@ -1,0 +1,242 @@
+//! The serving process: workers on threads of their own, control on this one.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, anyhow};
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::banner::banner;
+use super::{Failure, RunArgs, bound, overlay, workers};
+use crate::config::{Config, ceiling};
+use crate::control::{self, Collected, Parts, Reloader};
+use crate::kernel::{Facts, Handover, own_addresses, wanted};
+use crate::limit::{Offender, Shedder};
+use crate::plane::{Bans, Charge, Events, Maps, PinDir, Plane, fresh_seed, now_ns};
+use crate::proxy::{self, Shared, SharedParts, Snapshot};
+use crate::telemetry::metrics::Metrics;
+
+/// Sheds that wait to be written; beyond it a client is shed by its next refusals.
+const OFFENDERS: usize = 1_024;
+/// Lines that a watcher may lag behind.
+const NEWS: usize = 1_024;
+
+/// What the serving process is given.
+pub(super) struct Serving {
+    args: RunArgs,
+    config: Config,
+    listeners: Vec<Vec<TcpListener>>,
+    facts: Facts,
+    keeper: Option<Handover>,
+    pins: Option<OpenPins>,
+}
+
+/// The kernel plane's handles, opened before capabilities were dropped.
+struct OpenPins {
+    maps: Arc<Maps>,
+    charge: Arc<Charge>,
+    bans: Arc<Bans>,
+    events: Events,
+}
+
+impl Serving {
+    /// Without a kernel plane.
+    pub fn alone(args: &RunArgs, config: Config, listeners: Vec<Vec<TcpListener>>, facts: Facts) -> Self {
+        Self { args: args.clone(), config, listeners, facts, keeper: None, pins: None }
+    }
+
+    pub fn under_keeper(
+        args: &RunArgs,
+        config: Config,
+        listeners: Vec<Vec<TcpListener>>,
+        facts: Facts,
+        keeper: Handover,
+    ) -> Self {
+        Self { args: args.clone(), config, listeners, facts, keeper: Some(keeper), pins: None }
+    }
+
+    pub fn open_pins(&mut self, pins: &PinDir) -> anyhow::Result<()> {
+        let maps = Arc::new(Maps::open(pins)?);
+        let charge = Arc::new(Charge::open(pins)?);
+        let bans = Arc::new(Bans::in_kernel(pins, Arc::clone(&maps), Arc::clone(&charge), now_ns())?);
+        self.pins = Some(OpenPins { maps, charge, bans, events: Events::open(pins)? });
+        Ok(())
+    }
+}
+
+/// Serves until TERM, INT, or the keeper's end; then drains.
+pub(super) fn serve(serving: Serving) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("starting the control runtime").map_err(Failure::system)?;
+    runtime.block_on(serve_until_told(serving))
+}
+
+async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
+    let Serving { args, config, listeners, facts, keeper, pins } = serving;
+    let addresses = bound(&listeners);
+    let (offender_sender, offenders) = mpsc::channel(OFFENDERS);
+    let (maps, charge, bans, events) = match pins {
+        Some(OpenPins { maps, charge, bans, events }) => (Some(maps), Some(charge), bans, Some(events)),
+        None => (None, None, Arc::new(Bans::in_process(config.kernel.bans)), None),
+    };
+    let shared = shared(&config, &facts, charge, bans, offender_sender);
+    let ceiling = ceiling(&config, workers(&config), possible_cpus());
+    let admin = tokio::net::TcpListener::bind(config.control.admin).await;
+    let admin = admin
+        .with_context(|| format!("the admin listener {}: set [admin] address", config.control.admin))
+        .map_err(Failure::system)?;
+    let admin_address = admin.local_addr().map_err(Failure::system)?;
+    let socket = control::listen(&config.control.socket).map_err(Failure::system)?;
+    let hello = banner(&config, &facts, &ceiling, &addresses, admin_address);
+    let parts = Arc::new(Parts {
+        reloader: reloader(&args, &shared, maps.clone(), addresses),
+        shared: Arc::clone(&shared),
+        maps,
+        facts,
+        ceiling_bytes: ceiling.ceiling_bytes,
+        started_ns: now_ns(),
+        ready: AtomicBool::new(false),
+        news: broadcast::Sender::new(NEWS),
+        config: ArcSwap::from_pointee(config),
+    });
+    parts.shared.metrics.collect(Box::new(Collected::of(&parts)));
+    let (drain, draining) = watch::channel(false);
+    let threads = start_workers(listeners, &shared, &draining).map_err(Failure::system)?;
+    start_tasks(&parts, offenders, events, admin, socket, &draining);
+    parts.ready.store(true, Ordering::Release);
+    if let Some(keeper) = &keeper {
+        keeper.send_ready().map_err(Failure::system)?;
+    }
+    println!("weir is ready\n{hello}");
+    let told = wait_for_the_end(&parts, keeper).await.map_err(Failure::system)?;
+    tracing::info!(reason = told, "draining");
+    drain.send_replace(true);
+    join(threads).await?;
+    remove_socket(&parts.config.load().control.socket);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shared(
+    config: &Config,
+    facts: &Facts,
+    charge: Option<Arc<Charge>>,
+    bans: Arc<Bans>,
+    offenders: mpsc::Sender<Offender>,
+) -> Arc<Shared> {
+    let metrics = Metrics::default();
+    Arc::new(Shared::new(SharedParts {
+        snapshot: Snapshot::build(&config.catalog, &config.proxy, &config.limit, &metrics),
+        plane: Arc::new(Plane::new(charge, config.kernel.clients)),
+        bans,
+        shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
+        metrics,
+        prove_by_accept: facts.proof == "accept",
+    }))
+}
+
+/// What a reload does with a checked configuration: kernel rules and lists, then the data side.
+fn reloader(
+    args: &RunArgs,
+    shared: &Arc<Shared>,
+    maps: Option<Arc<Maps>>,
+    bound: Vec<SocketAddr>,
+) -> Reloader {
+    let shared = Arc::clone(shared);
+    let publish = move |config: &Config| {
+        if let Some(maps) = &maps {
+            let own = own_addresses().map_err(|error| format!("the host's addresses: {error}"))?;
+            let wanted = wanted(&config.kernel, &config.limit, &config.proxy.trusted_proxies, &bound, &own);
+            maps.apply(&wanted, fresh_seed()).map_err(|error| format!("kernel rules: {error}"))?;
+        }
+        shared.shedder.publish(config.limit.shed.clone());
+        shared.publish(Snapshot::build(&config.catalog, &config.proxy, &config.limit, &shared.metrics));
+        Ok(())
+    };
+    let interfaces = args.interfaces.clone();
+    let over = move |config: &mut Config| overlay(&interfaces, config);
+    Reloader::new(&args.config, &args.default_socket, Box::new(over), Box::new(publish))
+}
+
+type Threads = Vec<std::thread::JoinHandle<std::io::Result<()>>>;
+
+fn start_workers(
+    listeners: Vec<Vec<TcpListener>>,
+    shared: &Arc<Shared>,
+    draining: &watch::Receiver<bool>,
+) -> std::io::Result<Threads> {
+    let start = |(idx, sockets): (usize, Vec<TcpListener>)| {
+        let (shared, draining) = (Arc::clone(shared), draining.clone());
+        let thread = std::thread::Builder::new().name(format!("worker-{idx}"));
+        thread.spawn(move || proxy::worker(sockets, shared, draining))
+    };
+    listeners.into_iter().filter(|sockets| !sockets.is_empty()).enumerate().map(start).collect()
+}
+
+fn start_tasks(
+    parts: &Arc<Parts>,
+    offenders: mpsc::Receiver<Offender>,
+    events: Option<Events>,
+    admin: tokio::net::TcpListener,
+    socket: tokio::net::UnixListener,
+    draining: &watch::Receiver<bool>,
+) {
+    tokio::spawn(control::ban_offenders(Arc::clone(parts), offenders));
+    tokio::spawn(control::serve_admin(admin, Arc::clone(parts), draining.clone()));
+    tokio::spawn(control::serve(socket, Arc::clone(parts), draining.clone()));
+    tokio::spawn(control::watch_files(Arc::clone(parts)));
+    if let Some(events) = events {
+        tokio::spawn(control::pump_events(Arc::clone(parts), events));
+    }
+}
+
+/// HUP reloads; everything else that is waited for ends the run. Says what it was.
+async fn wait_for_the_end(parts: &Parts, keeper: Option<Handover>) -> std::io::Result<&'static str> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let under_keeper = keeper.is_some();
+    let mut keeper_gone = std::pin::pin!(async {
+        match keeper {
+            Some(keeper) => keeper.gone().await,
+            None => std::future::pending().await,
+        }
+    });
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok("TERM"),
+            // ^C reaches the whole process group: under a keeper it is the keeper that says what follows.
+            _ = interrupt.recv(), if !under_keeper => return Ok("INT"),
+            gone = keeper_gone.as_mut() => return gone.map(|()| "the keeper is gone"),
+            _ = hangup.recv() => match parts.reloader.reload(parts) {
+                Ok(_) | Err(_) => {}
+            },
+        }
+    }
+}
+
+async fn join(threads: Threads) -> Result<(), Failure> {
+    let joined = tokio::task::spawn_blocking(move || {
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(ended) => ended.map_err(anyhow::Error::from),
+            Err(_) => Err(anyhow!("a worker panicked")),
+        })
+    });
+    joined.await.map_err(Failure::system)?.map_err(Failure::system)
+}
+
+fn remove_socket(path: &PathBuf) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(%error, "the control socket was gone already");
+    }
+}
+
+/// CPUs that may ever come up: per-CPU maps have a place for each.
+pub fn possible_cpus() -> usize {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = text.trim().rsplit(['-', ',']).next().and_then(|last| last.parse::<usize>().ok());
+    last.map_or(1, |last| last + 1)
+}
