@@ -93,13 +93,12 @@ impl Plane {
 
 /// A charge on a table of TATs: the process table's clients, and limits by other keys.
 pub fn charge_table(table: &Table, key: u64, limit: &Limit, n: u64, now_ns: u64) -> Decision {
-    let outcome = table.update(key, now_ns, |tat_ns| match limit.decide(tat_ns, now_ns, n) {
+    table.update(key, now_ns, |tat_ns| match limit.decide(tat_ns, now_ns, n) {
         Outcome::Conforming { tat_ns } => {
             (Some(tat_ns), Decision::Allow(Standing { debt_ns: tat_ns - now_ns }))
         }
         Outcome::Over { debt_ns } => (None, deny(limit, debt_ns, n)),
-    });
-    outcome
+    })
 }
 
 fn deny(limit: &Limit, debt_ns: u64, n: u64) -> Decision {

@@ -97,11 +97,11 @@ fn replace(
     let path = pins.xdp_link(interface);
     let link: FdLink = PinnedLink::from_pin(&path).ok()?.into();
     let mode = netlink::attached(ifindex).ok().flatten().map(|attached| attached.mode);
-    let fits = match (wanted, mode) {
-        (ModeWanted::Native, Some(Mode::Native)) | (ModeWanted::Generic, Some(Mode::Generic)) => true,
-        (ModeWanted::Auto, Some(Mode::Native | Mode::Generic)) => true,
-        _ => false,
-    };
+    let fits = matches!(
+        (wanted, mode),
+        (ModeWanted::Native | ModeWanted::Auto, Some(Mode::Native))
+            | (ModeWanted::Generic | ModeWanted::Auto, Some(Mode::Generic))
+    );
     let replaced = fits
         && link
             .try_into()

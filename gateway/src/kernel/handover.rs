@@ -25,8 +25,8 @@ pub enum HandoverError {
     Gone,
     #[error("the keeper's socket failed: {0}")]
     Socket(#[from] Errno),
-    #[error("a message that no version of ours sends: {0:?}")]
-    Message([u8; MESSAGE_BYTES]),
+    #[error("a message of unknown kind {0}")]
+    Message(u8),
 }
 
 /// Every message: its kind, a worker's index, the length of the text, the text.
@@ -84,7 +84,7 @@ impl Handover {
                     if start.listeners.len() <= worker {
                         start.listeners.resize_with(worker + 1, Vec::new);
                     }
-                    let sockets = start.listeners.get_mut(worker).ok_or(HandoverError::Message(message))?;
+                    let sockets = start.listeners.get_mut(worker).ok_or(HandoverError::Message(kind))?;
                     sockets.push(TcpListener::from(fd));
                 }
                 (KIND_START, None) => {
@@ -94,7 +94,7 @@ impl Handover {
                     start.why = (!why.is_empty()).then_some(why);
                     return Ok(start);
                 }
-                _ => return Err(HandoverError::Message(message)),
+                _ => return Err(HandoverError::Message(kind)),
             }
         }
     }
@@ -108,7 +108,7 @@ impl Handover {
     pub fn receive_ready(&self) -> Result<(), HandoverError> {
         match self.receive()? {
             ([KIND_READY, ..], None) => Ok(()),
-            (message, _) => Err(HandoverError::Message(message)),
+            ([kind, ..], _) => Err(HandoverError::Message(kind)),
         }
     }
 
@@ -169,7 +169,7 @@ impl Handover {
         match bytes {
             0 => Err(HandoverError::Gone),
             MESSAGE_BYTES => Ok((message, fd)),
-            _ => Err(HandoverError::Message(message)),
+            _ => Err(HandoverError::Message(message.first().copied().unwrap_or_default())),
         }
     }
 }

@@ -30,8 +30,11 @@ pub(super) struct Facts<'a> {
     pub now_ns: u64,
 }
 
+/// A filter's row: from an API to its filter, or to none.
+type Row = fn(&Api, &Metrics) -> Option<Box<dyn Filter>>;
+
 /// In the order in which they run.
-const AFTER_AUTH: [fn(&Api, &Metrics) -> Option<Box<dyn Filter>>; 1] = [limits::row];
+const AFTER_AUTH: [Row; 1] = [limits::row];
 
 /// The filters of one API, in order.
 pub(super) struct Chain {

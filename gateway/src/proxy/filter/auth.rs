@@ -27,8 +27,11 @@ trait Scheme: Send + Sync {
     fn authenticate(&self, headers: &mut HeaderMap) -> Option<Arc<str>>;
 }
 
+/// A scheme's row: from an API's settings to the scheme, or to none.
+type Row = fn(&model::Auth) -> Option<Box<dyn Scheme>>;
+
 /// Each knows its own settings.
-const SCHEMES: [fn(&model::Auth) -> Option<Box<dyn Scheme>>; 1] = [key::row];
+const SCHEMES: [Row; 1] = [key::row];
 
 /// An API's scheme, or none.
 pub(super) struct Auth {
