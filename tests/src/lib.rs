@@ -19,3 +19,21 @@ pub mod cpu;
 pub mod flow;
 
 pub mod rig;
+
+pub mod http;
+
+pub mod load;
+
+pub mod nft;
+
+pub mod nginx;
+
+pub mod table;
+
+pub mod stack;
+
+pub mod svg;
+
+pub mod bpffs;
+
+pub mod weir;

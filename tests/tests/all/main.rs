@@ -1,3 +1,5 @@
 //! The one integration binary, a module for each topic.
 
 mod rig;
+
+mod peers;
