@@ -25,3 +25,21 @@ pub mod frames;
 pub mod host_path;
 
 pub mod kernel_path;
+
+pub mod http;
+
+pub mod load;
+
+pub mod nft;
+
+pub mod nginx;
+
+pub mod table;
+
+pub mod stack;
+
+pub mod svg;
+
+pub mod bpffs;
+
+pub mod weir;

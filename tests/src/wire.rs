@@ -73,9 +73,12 @@ impl Wire {
             end.netns.ip(&format!("link set {name} address {}", mac_text(wire.mac(end.host))))?;
             end.netns.ip(&format!("addr add {}/24 dev {name}", wire.v4(end.host)))?;
             end.netns.ip(&format!("addr add {}/64 dev {name} nodad", wire.v6(end.host)))?;
-            // NAPI must run on both ends for XDP transmits to arrive, also where no program is attached.
+            // GRO keeps NAPI running where no program is attached, so that XDP transmits arrive. Both ends
+            // must have it before either is up: that is when the kernel decides whether it transmits.
             end.netns.run(|| run(&["ethtool", "-K", name, "gro", "on"]))?;
-            end.netns.ip(&format!("link set {name} up"))?;
+        }
+        for end in [a, b] {
+            end.netns.ip(&format!("link set {} up", end.interface))?;
         }
         Ok(wire)
     }

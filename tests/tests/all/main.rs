@@ -3,3 +3,5 @@
 mod packets;
 mod planes;
 mod rig;
+
+mod peers;

@@ -1,0 +1,93 @@
+//! nginx, as an upstream that answers 200 by itself and as the peer that Weir's proxy is compared
+//! with: `proxy_pass` with `limit_req`. One worker, one process, no log of requests.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::http;
+use crate::process::Process;
+
+const START: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Answers 200 and a short body.
+    Upstream,
+    Proxy { upstream: SocketAddr, limit: Option<RequestLimit> },
+}
+
+/// `limit_req` by client address.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimit {
+    pub per_second: u32,
+    pub burst: u32,
+}
+
+/// A running nginx; killed in Drop.
+pub struct Nginx {
+    process: Process,
+    pub address: SocketAddr,
+}
+
+impl Nginx {
+    /// Starts it in the namespace and on the core of the calling thread; its files go to `folder`.
+    pub fn start(name: &str, address: SocketAddr, role: &Role, folder: &Path) -> Result<Self> {
+        let prefix = folder.join(name);
+        std::fs::create_dir_all(&prefix)?;
+        let config = prefix.join("nginx.conf");
+        std::fs::write(&config, text(address, role)).context("writing nginx.conf")?;
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&prefix).arg("-c").arg(&config).args(["-e", "error.log"]);
+        let mut process = Process::start(name, command, &prefix)?;
+        // Any answer will do: a tight limit may refuse the question.
+        process.wait_until(&format!("answers on {address}"), START, || http::get(address, "/").is_ok())?;
+        Ok(Self { process, address })
+    }
+
+    pub fn pid(&self) -> nix::unistd::Pid {
+        self.process.pid()
+    }
+}
+
+fn text(address: SocketAddr, role: &Role) -> String {
+    let (outside, location) = match role {
+        Role::Upstream => (String::new(), "return 200 \"hello\\n\";".to_owned()),
+        Role::Proxy { upstream, limit } => proxy(*upstream, *limit),
+    };
+    format!(
+        "daemon off;
+master_process off;
+pid nginx.pid;
+error_log error.log crit;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  default_type text/plain;
+  keepalive_requests 1000000000;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  {outside}
+  server {{
+    listen {address} backlog=4096;
+    location / {{ {location} }}
+  }}
+}}
+"
+    )
+}
+
+fn proxy(upstream: SocketAddr, limit: Option<RequestLimit>) -> (String, String) {
+    let mut outside = format!("upstream behind {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}");
+    let mut location = "proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+                        proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+        .to_owned();
+    if let Some(RequestLimit { per_second, burst }) = limit {
+        let zone = format!("limit_req_zone $binary_remote_addr zone=clients:10m rate={per_second}r/s;");
+        outside.push_str(&zone);
+        location.push_str(&format!("limit_req zone=clients burst={burst} nodelay; limit_req_status 429;"));
+    }
+    (outside, location)
+}
