@@ -57,3 +57,22 @@ pub fn parse(text: &str, file: &Path, default_socket: &Path) -> Result<Config, E
     let raw = raw::parse(text, file)?;
     compile::compile(&raw, text, file, default_socket)
 }
+
+/// What commands need of a file that may be wrong elsewhere: the control socket and the pin folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    pub socket: PathBuf,
+    pub pin_dir: PathBuf,
+}
+
+/// Reads just the places; only a file that is no TOML has none.
+pub fn whereabouts(file: &Path, default_socket: &Path) -> Result<Whereabouts, Errors> {
+    let text = std::fs::read_to_string(file).map_err(|error| Errors::unreadable(file, &error))?;
+    let table: toml::Table = toml::from_str(&text).map_err(|error| error::from_toml(&text, file, &error))?;
+    let named = |part: &str, field: &str| table.get(part)?.get(field)?.as_str().map(PathBuf::from);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    Ok(Whereabouts {
+        socket: named("admin", "socket").map_or(default_socket.to_owned(), |socket| folder.join(socket)),
+        pin_dir: named("kernel", "pin_dir").unwrap_or(kernel::Config::default().pin_dir),
+    })
+}

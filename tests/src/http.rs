@@ -23,7 +23,10 @@ pub struct Response {
 impl Response {
     /// The first header of that name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(given, _)| given.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -59,10 +62,15 @@ impl Connection {
 
     /// From a source address of this host; any of 127.0.0.0/8 will do for a loopback server.
     pub fn open_from(source: IpAddr, server: SocketAddr) -> Result<Self> {
+        Self::open_from_within(source, server, PATIENCE)
+    }
+
+    /// As `open_from`, giving up after `patience`.
+    pub fn open_from_within(source: IpAddr, server: SocketAddr, patience: Duration) -> Result<Self> {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
         socket.bind(&SocketAddr::new(source, 0).into()).with_context(|| format!("binding to {source}"))?;
-        let connected = socket.connect_timeout(&server.into(), PATIENCE).map(|()| socket.into());
-        Self::over(connected, server, PATIENCE)
+        let connected = socket.connect_timeout(&server.into(), patience).map(|()| socket.into());
+        Self::over(connected, server, patience)
     }
 
     fn over(connected: std::io::Result<TcpStream>, server: SocketAddr, patience: Duration) -> Result<Self> {

@@ -78,7 +78,8 @@ impl Place {
             let error = String::from_utf8_lossy(&output.stderr);
             bail!("weir {}: {}: {}", arguments.join(" "), output.status, error.trim());
         }
-        serde_json::from_slice(&output.stdout).with_context(|| format!("weir {}: not JSON", arguments.join(" ")))
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("weir {}: not JSON", arguments.join(" ")))
     }
 }
 
@@ -99,12 +100,31 @@ impl Weir {
 
     /// Starts it where a configuration is already written, after another's end for instance.
     pub fn start_at(place: Place) -> Result<Self> {
-        let mut command = Command::new(binary()?);
-        command.arg("run").arg("--config").arg(place.config()).env("RUST_BACKTRACE", "1");
-        let mut process = Process::start("weir", command, place.folder())?;
-        let admin = place.admin;
-        process.wait_until("ready", START, || http::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200))?;
+        let process = start_process(&place)?;
         Ok(Self { process, place })
+    }
+
+    /// Starts it by another command than `weir run --config` of root's.
+    pub fn start_by(place: Place, command: Command) -> Result<Self> {
+        let process = wait_until_ready(&place, command)?;
+        Ok(Self { process, place })
+    }
+
+    /// Starts it again where it was, after its end.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = start_process(&self.place)?;
+        Ok(())
+    }
+
+    /// The serving child of a keeper; None where one process serves.
+    pub fn gateway_pid(&self) -> Option<Pid> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).ok()?;
+        children.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
+    }
+
+    pub fn wait(&mut self, deadline: Duration) -> Result<std::process::ExitStatus> {
+        self.process.wait(deadline)
     }
 
     /// The first process: the keeper, where there are two.
@@ -145,6 +165,21 @@ impl Weir {
         self.process.signal(Signal::SIGTERM)?;
         self.process.wait(STOP)
     }
+}
+
+fn start_process(place: &Place) -> Result<Process> {
+    let mut command = Command::new(binary()?);
+    command.arg("run").arg("--config").arg(place.config()).env("RUST_BACKTRACE", "1");
+    wait_until_ready(place, command)
+}
+
+fn wait_until_ready(place: &Place, command: Command) -> Result<Process> {
+    let mut process = Process::start("weir", command, place.folder())?;
+    let admin = place.admin;
+    process.wait_until("ready", START, || {
+        http::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200)
+    })?;
+    Ok(process)
 }
 
 impl Drop for Weir {

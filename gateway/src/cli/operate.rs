@@ -96,8 +96,8 @@ fn pin_dir(pins: &Pins, surroundings: &Surroundings) -> Result<PathBuf, Failed> 
     match (&pins.pin_dir, &pins.config) {
         (Some(folder), _) => Ok(folder.clone()),
         (None, Some(file)) => {
-            let config = config::load(file, &surroundings.default_socket);
-            config.map(|config| config.kernel.pin_dir).map_err(|errors| (Exit::Wrong, errors.to_string()))
+            let found = config::whereabouts(file, &surroundings.default_socket);
+            found.map(|places| places.pin_dir).map_err(|errors| (Exit::Wrong, errors.to_string()))
         }
         (None, None) => Ok(default_pin_dir()),
     }
@@ -125,8 +125,8 @@ fn socket(ask: &Ask, surroundings: &Surroundings) -> Result<PathBuf, Failed> {
     match (&ask.socket, &ask.config) {
         (Some(path), _) => Ok(path.clone()),
         (None, Some(file)) => {
-            let config = config::load(file, &surroundings.default_socket);
-            config.map(|config| config.control.socket).map_err(|errors| (Exit::Wrong, errors.to_string()))
+            let found = config::whereabouts(file, &surroundings.default_socket);
+            found.map(|places| places.socket).map_err(|errors| (Exit::Wrong, errors.to_string()))
         }
         (None, None) => Ok(surroundings.default_socket.clone()),
     }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::sys::signal::SigSet;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
     socketpair,
@@ -54,8 +55,10 @@ impl Handover {
         Ok((Self { socket: keeper }, Self { socket: gateway }))
     }
 
-    /// The gateway's end, which the keeper put in the place of standard input.
+    /// The gateway's end, which the keeper put in the place of standard input. Takes back the blocked
+    /// signals too: the keeper reads its own from a descriptor, and a child inherits the mask.
     pub fn inherited() -> std::io::Result<Self> {
+        SigSet::all().thread_unblock()?;
         Ok(Self { socket: std::io::stdin().as_fd().try_clone_to_owned()? })
     }
 

@@ -1,5 +1,7 @@
 //! The one integration binary, a module for each topic.
 
+mod bad_days;
+mod lifecycle;
 mod packets;
 mod planes;
 mod rig;

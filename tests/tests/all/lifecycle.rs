@@ -1,0 +1,217 @@
+//! A real weir on loopback: limits outlive the processes that set them, and what was told holds.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use weir_tests::http::{self, Connection};
+use weir_tests::netns::Netns;
+use weir_tests::root::require_root;
+use weir_tests::wait::{let_pass, wait_for};
+use weir_tests::weir::{Place, Weir};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// XDP on lo has one owner: each test gets a namespace with a lo of its own.
+fn on_own_loopback(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    Netns::new("lo")?.run(test)
+}
+
+/// One API that answers by itself, `requests` as the client's limit, XDP on lo for this port alone.
+fn config(place: &Place, client: &str) -> String {
+    format!(
+        "[[listener]]\naddress = \"127.0.0.1:{}\"\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"ok\" }}\n[kernel]\ninterfaces = [\"lo\"]\nmode = \"generic\"\nclients = 4096\nguard_own_addresses = false\n[limit.client]\n{client}\n",
+        place.port
+    )
+}
+
+fn server(weir: &Weir) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), weir.place.port)
+}
+
+fn status_of(weir: &Weir) -> Result<u16> {
+    Ok(http::get(server(weir), "/")?.status)
+}
+
+/// 1 a minute and 3 at once: what is used up stays used up for the length of a test.
+const SLOW: &str = "requests = { rate = \"1/min\", burst = 3 }\nshed = []";
+
+#[test]
+fn a_gateway_killed_under_load_is_replaced_and_limits_hold() -> Result<()> {
+    on_own_loopback(|| {
+        let weir = Weir::start(|place| config(place, SLOW))?;
+        for expected in [200, 200, 200, 429] {
+            assert_eq!(status_of(&weir)?, expected);
+        }
+        let (stop, refused, connected) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| -> Result<()> {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    match std::net::TcpStream::connect(server(&weir)) {
+                        Ok(_) => connected.fetch_add(1, Ordering::Relaxed),
+                        Err(_) => refused.fetch_add(1, Ordering::Relaxed),
+                    };
+                }
+            });
+            let killed = replace_gateway(&weir);
+            stop.store(true, Ordering::Relaxed);
+            killed
+        })?;
+        assert_eq!(refused.into_inner(), 0, "no connection was refused");
+        assert!(connected.into_inner() > 10);
+        assert_eq!(status_of(&weir)?, 429, "the entry is the kernel's");
+        Ok(())
+    })
+}
+
+/// Kills the gateway, and waits for the next to answer.
+fn replace_gateway(weir: &Weir) -> Result<()> {
+    let old = weir.gateway_pid().context("a keeper has a child")?;
+    kill(old, Signal::SIGKILL)?;
+    wait_for("another gateway", SOON, || weir.gateway_pid().filter(|pid| *pid != old))?;
+    wait_for("an answer of it", SOON, || status_of(weir).ok())?;
+    Ok(())
+}
+
+#[test]
+fn a_keeper_killed_leaves_limits_on_and_its_successor_takes_them_over() -> Result<()> {
+    on_own_loopback(|| {
+        let limits = "requests = { rate = \"1/min\", burst = 3 }\npackets = { rate = \"20000/s\", burst = 20000 }\nshed = []";
+        let mut weir = Weir::start(|place| config(place, limits))?;
+        for expected in [200, 200, 200, 429] {
+            assert_eq!(status_of(&weir)?, expected);
+        }
+        let ban = weir.json(&["bans", "add", "127.0.0.9", "--json"])?;
+        assert_eq!(ban["reason"], "operator");
+        let before = packets(&weir, "conforming")?;
+        let gateway = weir.gateway_pid().context("a keeper has a child")?;
+        kill(weir.pid(), Signal::SIGKILL)?;
+        weir.wait(SOON)?;
+        wait_for("the gateway's end", SOON, || kill(gateway, None).is_err().then_some(()))?;
+        let attached = weir.json(&["xdp", "status", "--json"])?;
+        assert_eq!(attached[0]["interface"], "lo", "XDP stayed");
+        weir.start_again()?;
+        assert_eq!(status_of(&weir)?, 429, "the client still owes");
+        assert!(packets(&weir, "conforming")? >= before, "counters went on");
+        assert_eq!(weir.status("/bans")?, 1, "the ban is known to the successor");
+        assert!(is_silent(&weir, "127.0.0.9")?, "and holds");
+        Ok(())
+    })
+}
+
+fn packets(weir: &Weir, verdict: &str) -> Result<u64> {
+    let rows = weir.status("/kernel/packets")?;
+    let rows = rows.as_array().context("a list")?;
+    Ok(rows.iter().filter(|row| row["verdict"] == verdict).filter_map(|row| row["packets"].as_u64()).sum())
+}
+
+/// Whether the client's SYNs are lost: its packets are dropped before anything answers.
+fn is_silent(weir: &Weir, client: &str) -> Result<bool> {
+    let socket = Connection::open_from_within(client.parse()?, server(weir), Duration::from_millis(700));
+    Ok(socket.is_err())
+}
+
+#[test]
+fn detach_leaves_nothing_behind_with_the_daemon_dead() -> Result<()> {
+    on_own_loopback(|| {
+        let mut weir = Weir::start(|place| config(place, SLOW))?;
+        let stopped = weir.stop()?;
+        assert!(stopped.success(), "{stopped}: {}", weir.output());
+        assert!(weir.place.pins().join("link_xdp_lo").exists(), "TERM leaves XDP on");
+        let detached = weir.json(&["xdp", "detach", "--json"])?;
+        assert_eq!((&detached["interfaces"][0], &detached["everything"]), (&"lo".into(), &true.into()));
+        assert!(!weir.place.pins().exists());
+        let none = weir.json(&["xdp", "status", "--json"])?;
+        assert_eq!(none.as_array().map(Vec::len), Some(0));
+        Ok(())
+    })
+}
+
+#[test]
+fn who_comes_on_after_429_is_dropped_until_it_is_pardoned() -> Result<()> {
+    on_own_loopback(|| {
+        let limits = "requests = { rate = \"1/min\", burst = 2 }\nshed_after = { refused = 5, within = \"10s\" }\nshed = [\"1h\"]";
+        let weir = Weir::start(|place| config(place, limits))?;
+        let client = "127.0.0.7".parse()?;
+        let ask = || -> Result<http::Response> { Connection::open_from(client, server(&weir))?.get("/", "") };
+        for _ in 0..2 {
+            assert_eq!(ask()?.status, 200);
+        }
+        for _ in 0..4 {
+            assert_eq!(ask()?.header("retry-after"), Some("60"));
+        }
+        assert_eq!(ask()?.header("retry-after"), Some("3600"), "the refusal that sheds says for how long");
+        wait_for("the ban", SOON, || is_silent(&weir, "127.0.0.7").ok().filter(|silent| *silent))?;
+        let explained = weir.json(&["explain", "127.0.0.7", "--json"])?;
+        let conclusion = explained["conclusion"].as_str().context("a text")?;
+        assert!(
+            conclusion.contains("shed at level 0") && conclusion.contains("bans rm 127.0.0.7"),
+            "{conclusion}"
+        );
+        assert_eq!(explained["ban"]["reason"], "shed");
+        assert!(packets(&weir, "banned")? > 0);
+        let lifted = weir.command(&["bans", "rm", "127.0.0.7", "--grace", "60s"])?;
+        assert!(lifted.status.success());
+        assert_eq!(ask()?.status, 200, "in at once, its debt forgiven");
+        for _ in 0..12 {
+            ask()?;
+        }
+        assert_eq!(weir.status("/bans")?, 0, "not shed again within the grace");
+        Ok(())
+    })
+}
+
+#[test]
+fn who_waits_exactly_as_told_is_served() -> Result<()> {
+    on_own_loopback(|| {
+        let weir = Weir::start(|place| config(place, "requests = { rate = \"1/s\", burst = 1 }\nshed = []"))?;
+        for _ in 0..3 {
+            assert_eq!(status_of(&weir)?, 200);
+            let refused = http::get(server(&weir), "/")?;
+            assert_eq!(refused.status, 429);
+            let seconds: u64 = refused.header("retry-after").context("Retry-After")?.parse()?;
+            let_pass(Duration::from_secs(seconds));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_reload_changes_limits_and_keeps_debts_and_a_wrong_file_changes_nothing() -> Result<()> {
+    on_own_loopback(|| {
+        let weir = Weir::start(|place| config(place, SLOW))?;
+        for expected in [200, 200, 200, 429] {
+            assert_eq!(status_of(&weir)?, expected);
+        }
+        // Twice the burst: three of six are used.
+        let wider = config(&weir.place, "requests = { rate = \"1/min\", burst = 6 }\nshed = []");
+        weir.place.write_config(&wider)?;
+        wait_for("the watched file's reload", SOON, || {
+            weir.status("/config/last_reload/succeeded").ok().filter(|count| *count == 1)
+        })?;
+        for expected in [200, 200, 200, 429] {
+            assert_eq!(status_of(&weir)?, expected);
+        }
+        weir.place.write_config(&wider.replace("burst = 6", "burst = 0"))?;
+        let told = weir.command(&["reload"])?;
+        assert_eq!(told.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&told.stderr).contains("at least 1"));
+        let metrics = weir.metrics()?;
+        assert!(metrics.contains("weir_config_reload_ok 0"), "{metrics}");
+        assert_eq!(status_of(&weir)?, 429, "the old one holds");
+        weir.place.write_config(&wider.replace("clients = 4096", "clients = 8192"))?;
+        kill(weir.pid(), Signal::SIGHUP)?;
+        wait_for("the reload by HUP", SOON, || {
+            weir.status("/config/last_reload/waits_for_restart/0")
+                .ok()
+                .filter(|name| *name == "[kernel] clients")
+        })?;
+        assert!(weir.metrics()?.contains("weir_config_reload_ok 1"));
+        Ok(())
+    })
+}
