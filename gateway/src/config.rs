@@ -15,14 +15,17 @@ mod keys;
 
 mod ceiling;
 
+mod admin;
+
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 use crate::model::{Catalog, Listener};
-use crate::{control, kernel, limit, proxy};
+use crate::{kernel, limit, proxy};
 
+pub use admin::Admin;
 pub use ceiling::{Ceiling, Part, ceiling};
 pub use error::{Error, Errors};
 pub use units::{UnitError, duration as parse_duration};
@@ -41,7 +44,7 @@ pub struct Config {
     pub proxy: proxy::Config,
     pub limit: limit::Config,
     pub kernel: kernel::Config,
-    pub control: control::Config,
+    pub admin: Admin,
 }
 
 /// Reads and checks `file`. `default_socket` is where the control socket stands unless the file says otherwise.

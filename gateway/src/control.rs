@@ -8,8 +8,6 @@ mod client;
 
 mod collector;
 
-mod config;
-
 mod explain;
 
 mod message;
@@ -36,7 +34,6 @@ use crate::proxy;
 pub use admin::serve_admin;
 pub use client::{AskError, ask, follow};
 pub use collector::Collected;
-pub use config::Config;
 pub use message::{
     BanView, Explained, LastReload, News, ReloadReport, Request, Status, WordView, duration_text,
 };

@@ -15,8 +15,7 @@ use weir_ebpf::gcra::Limit;
 use super::error::{Findings, nearest};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Config, Errors, apis};
-use crate::control;
+use super::{Admin, Config, Errors, apis};
 use crate::kernel::{self, Interfaces, ModeWanted, Port, Protocol, Unproved};
 use crate::limit::{self, Shed};
 use crate::model::{Listener, Rate};
@@ -61,7 +60,7 @@ impl Compiler<'_> {
             bounds: self.bounds(raw.bounds.as_ref()),
         };
         let limit = self.limit(raw.limit.as_ref().and_then(|limit| limit.client.as_ref()));
-        let control = self.control(raw.admin.as_ref(), default_socket, &listeners);
+        let admin = self.admin(raw.admin.as_ref(), default_socket, &listeners);
         let catalog = apis::catalog(self, &raw.api);
         if listeners.is_empty() && kernel.protect.is_empty() {
             self.findings.at(0..0, "nothing to do: no [[listener]] and nothing in [kernel] protect");
@@ -75,7 +74,7 @@ impl Compiler<'_> {
             proxy,
             limit,
             kernel,
-            control,
+            admin,
         }
     }
 
@@ -114,26 +113,20 @@ impl Compiler<'_> {
         listeners
     }
 
-    fn control(
-        &mut self,
-        raw: Option<&raw::Admin>,
-        default_socket: &Path,
-        listeners: &[Listener],
-    ) -> control::Config {
-        let mut control =
-            control::Config { admin: control::Config::DEFAULT_ADMIN, socket: default_socket.to_owned() };
-        let Some(raw) = raw else { return control };
+    fn admin(&mut self, raw: Option<&raw::Admin>, default_socket: &Path, listeners: &[Listener]) -> Admin {
+        let mut admin = Admin { address: Admin::DEFAULT_ADDRESS, socket: default_socket.to_owned() };
+        let Some(raw) = raw else { return admin };
         if let Some(address) = &raw.address {
-            control.admin = self.parsed(address, "an address and port").unwrap_or(control.admin);
-            if control.admin.port() != 0 && listeners.iter().any(|listener| listener.address == control.admin)
+            admin.address = self.parsed(address, "an address and port").unwrap_or(admin.address);
+            if admin.address.port() != 0 && listeners.iter().any(|listener| listener.address == admin.address)
             {
                 self.findings.at(address.span(), "the admin listener's address is a [[listener]]'s too");
             }
         }
         if let Some(socket) = &raw.socket {
-            control.socket = self.folder.join(socket.get_ref());
+            admin.socket = self.folder.join(socket.get_ref());
         }
-        control
+        admin
     }
 
     fn kernel(&mut self, raw: Option<&raw::Kernel>) -> kernel::Config {

@@ -118,7 +118,7 @@ fn a_file_that_says_little_gets_the_defaults() {
     assert_eq!(config.limit, limit::Config::default());
     assert_eq!(config.proxy, proxy::Config::default());
     assert_eq!(config.workers, None);
-    assert_eq!(config.control.admin.to_string(), "127.0.0.1:9180");
+    assert_eq!(config.admin.address.to_string(), "127.0.0.1:9180");
     let error = parsed("").expect_err("nothing to do");
     assert!(error.to_string().contains("nothing to do"), "{error}");
 }

@@ -91,7 +91,7 @@ impl Reloader {
         let running = Config {
             workers: present.workers,
             listeners: present.listeners.clone(),
-            control: present.control.clone(),
+            admin: present.admin.clone(),
             kernel: crate::kernel::Config {
                 interfaces: present.kernel.interfaces.clone(),
                 mode: present.kernel.mode,
@@ -117,7 +117,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
     [
         ("workers", present.workers != fresh.workers),
         ("[[listener]]", present.listeners != fresh.listeners),
-        ("[admin]", present.control != fresh.control),
+        ("[admin]", present.admin != fresh.admin),
         ("[kernel] interfaces", old.interfaces != new.interfaces),
         ("[kernel] mode", old.mode != new.mode),
         ("[kernel] clients", old.clients != new.clients),

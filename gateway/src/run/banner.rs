@@ -29,7 +29,7 @@ pub(super) fn banner(
     line("memory", format!("at most {} MiB", ceiling.ceiling_bytes.div_ceil(1 << 20)));
     line("listens", listeners.join(", "));
     line("admin", format!("http://{admin}/metrics"));
-    line("socket", config.control.socket.display().to_string());
+    line("socket", config.admin.socket.display().to_string());
     if let Some(address) =
         bound.iter().find(|address| address.ip().is_loopback() || address.ip().is_unspecified())
     {

@@ -86,12 +86,12 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     };
     let shared = shared(&config, &facts, charge, bans, offender_sender);
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
-    let admin = tokio::net::TcpListener::bind(config.control.admin).await;
+    let admin = tokio::net::TcpListener::bind(config.admin.address).await;
     let admin = admin
-        .with_context(|| format!("the admin listener {}: set [admin] address", config.control.admin))
+        .with_context(|| format!("the admin listener {}: set [admin] address", config.admin.address))
         .map_err(Failure::system)?;
     let admin_address = admin.local_addr().map_err(Failure::system)?;
-    let socket = control::listen(&config.control.socket).map_err(Failure::system)?;
+    let socket = control::listen(&config.admin.socket).map_err(Failure::system)?;
     let hello = banner(&config, &facts, &ceiling, &addresses, admin_address);
     let parts = Arc::new(Parts {
         reloader: reloader(&args, &shared, maps.clone(), addresses),
@@ -117,7 +117,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     tracing::info!(reason = told, "draining");
     drain.send_replace(true);
     join(threads).await?;
-    remove_socket(&parts.config.load().control.socket);
+    remove_socket(&parts.config.load().admin.socket);
     Ok(ExitCode::SUCCESS)
 }
 

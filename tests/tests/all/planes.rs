@@ -126,7 +126,7 @@ fn requests_from_k_threads_keep_the_kernels_word_exact() -> Result<()> {
         return Ok(());
     }
     let kernel = KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
-    let plane = Plane::new(Some(kernel.charge.clone()), 4_096);
+    let plane = Plane::new(Some(std::sync::Arc::clone(&kernel.charge)), 4_096);
     check_plane("requests by charge", &plane, Origin::Peer);
     Ok(())
 }
