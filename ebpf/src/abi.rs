@@ -6,6 +6,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::gcra::Limit;
 
+#[cfg(test)]
+mod tests;
+
 /// Version of everything in this file; appended to the pin directory's name.
 pub const LAYOUT_VERSION: u32 = 1;
 

@@ -4,6 +4,9 @@
 
 use crate::gcra::{Cell, Limit};
 
+#[cfg(test)]
+mod tests;
+
 /// Slots of a line; a line is one cache line.
 pub const SLOTS: usize = 8;
 

@@ -3,6 +3,9 @@
 //! theoretical arrival time (TAT) in ns; now and TAT are arguments. There is no clock, no division
 //! and no 128-bit arithmetic here, so that the same code runs in BPF.
 
+#[cfg(test)]
+mod tests;
+
 /// A rate and a burst as GCRA wants them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
