@@ -33,7 +33,12 @@ pub fn established(ctx: &SockOpsContext) {
     }
     // A lost race means that the other side proved the client. Where the map refuses, the client
     // stays unproved until its next handshake or charge: limited with the others, not cut off.
-    prove(peer(ctx).0).unwrap_or(());
+    let key = peer(ctx).0;
+    // Not in the packet program: aya-log's frame and the path's are together more than the 512 bytes of
+    // stack. What happens there is told by events.
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "proved {:x} on port {}", key, ctx.local_port());
+    prove(key).unwrap_or(());
 }
 
 /// A dual-stack listener shows IPv4 peers as ::ffff:a.b.c.d: the same client as by IPv4.

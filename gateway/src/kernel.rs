@@ -9,6 +9,7 @@ mod interfaces;
 mod keeper;
 mod listen;
 mod load;
+mod log;
 mod netlink;
 mod object;
 mod privileges;
@@ -23,6 +24,7 @@ pub use interfaces::own_addresses;
 pub use keeper::{Keeper, KeeperError};
 pub use listen::{ListenError, open_listeners};
 pub use load::{LoadError, Loaded, load};
+pub use log::KernelLog;
 pub use privileges::drop_capabilities;
 pub use rules::wanted;
 
@@ -61,6 +63,13 @@ impl Facts {
     }
 }
 
+/// A kernel plane in force.
+pub struct Established {
+    pub pins: PinDir,
+    pub facts: Facts,
+    pub log: KernelLog,
+}
+
 /// Why the kernel plane cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -83,7 +92,7 @@ pub fn establish(
     limit: &limit::Config,
     trusted_proxies: &[ipnet::IpNet],
     listeners: &[SocketAddr],
-) -> Result<(PinDir, Facts), Error> {
+) -> Result<Established, Error> {
     let pins = PinDir::new(&config.pin_dir);
     let own = own_addresses().map_err(Error::Interfaces)?;
     let names = interfaces::resolve(&config.interfaces, listeners).map_err(Error::Interfaces)?;
@@ -111,5 +120,6 @@ pub fn establish(
     let native = attached.iter().all(|(_, mode)| *mode == Mode::Native);
     let mode = if native { Mode::Native } else { Mode::Generic };
     let why = (!notes.is_empty()).then(|| notes.join("; "));
-    Ok((pins, Facts { mode, interfaces: attached, why, proof }))
+    let facts = Facts { mode, interfaces: attached, why, proof };
+    Ok(Established { pins, facts, log: KernelLog::of(loaded.ebpf()) })
 }

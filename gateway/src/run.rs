@@ -14,8 +14,8 @@ pub use self::serve::possible_cpus;
 use self::serve::{Serving, serve};
 use crate::config::{self, Config};
 use crate::kernel::{
-    Facts, Handover, Interfaces, Keeper, Mode, ModeWanted, addresses, attached_modes, drop_capabilities,
-    establish, open_listeners,
+    Established, Facts, Handover, Interfaces, Keeper, Mode, ModeWanted, addresses, attached_modes,
+    drop_capabilities, establish, open_listeners,
 };
 use crate::plane::{Maps, PinDir};
 
@@ -81,7 +81,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         return serve(Serving::alone(args, config, listeners, facts));
     }
     match establish(kernel, &config.limit, &config.proxy.trusted_proxies, &bound) {
-        Ok((pins, facts)) => keep(args, &config, listeners, &pins, facts),
+        Ok(established) => keep(args, &config, listeners, established),
         Err(error) if kernel.mode == ModeWanted::Auto && !config.listeners.is_empty() => {
             tracing::warn!("no kernel plane, limits live in the process table: {error}");
             serve(Serving::alone(args, config, listeners, Facts::off(error.to_string())))
@@ -95,9 +95,9 @@ fn keep(
     args: &RunArgs,
     config: &Config,
     listeners: Vec<Vec<std::net::TcpListener>>,
-    pins: &PinDir,
-    facts: Facts,
+    established: Established,
 ) -> Result<ExitCode, Failure> {
+    let Established { pins, facts, log } = established;
     if let Some(why) = &facts.why {
         tracing::warn!(mode = %facts.mode, "{why}");
     }
@@ -111,7 +111,8 @@ fn keep(
     let keeper = Keeper {
         listeners,
         why: facts.why,
-        maps: Maps::open(pins).map_err(Failure::system)?,
+        maps: Maps::open(&pins).map_err(Failure::system)?,
+        log,
         program: program.into(),
         arguments,
         drain: config.proxy.timeouts.drain,

@@ -15,6 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use super::handover::{Handover, HandoverError};
+use super::log::KernelLog;
 use super::own_addresses;
 use super::privileges::drop_to_keeper;
 use crate::plane::{Maps, MapsError, now_ns};
@@ -24,6 +25,7 @@ pub struct Keeper {
     pub listeners: Vec<Vec<TcpListener>>,
     pub why: Option<String>,
     pub maps: Maps,
+    pub log: KernelLog,
     /// The program and arguments that start the gateway.
     pub program: OsString,
     pub arguments: Vec<OsString>,
@@ -60,8 +62,9 @@ enum Woken {
 
 impl Keeper {
     /// Keeps the gateway running until TERM or INT; the exit code of the whole.
-    pub fn run(self) -> Result<u8, KeeperError> {
+    pub fn run(mut self) -> Result<u8, KeeperError> {
         let signals = signals().map_err(KeeperError::Signals)?;
+        self.log.start();
         drop_to_keeper().map_err(KeeperError::Capabilities)?;
         let mut own = own_addresses().unwrap_or_default();
         let mut was_ready = false;

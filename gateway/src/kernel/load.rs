@@ -27,6 +27,10 @@ impl Loaded {
         program(&mut self.ebpf, programs::PACKETS)
     }
 
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
     pub fn proof(&mut self) -> Result<&mut SockOps, LoadError> {
         program(&mut self.ebpf, programs::PROOF)
     }
