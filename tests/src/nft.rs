@@ -31,7 +31,8 @@ impl<'a> Meter<'a> {
             Conforming::Drop => "drop",
         };
         let device = end.interface;
-        let limit = format!("limit rate over {per_second}/second burst {} packets", u64::from(per_second) * 2);
+        let limit =
+            format!("limit rate over {per_second}/second burst {} packets", u64::from(per_second) * 2);
         let ruleset = format!(
             "table netdev {TABLE} {{
                set four {{ type ipv4_addr; size {size}; flags dynamic,timeout; timeout 60s; }}

@@ -17,7 +17,10 @@ const START: Duration = Duration::from_secs(5);
 pub enum Role {
     /// Answers 200 and a short body.
     Upstream,
-    Proxy { upstream: SocketAddr, limit: Option<RequestLimit> },
+    Proxy {
+        upstream: SocketAddr,
+        limit: Option<RequestLimit>,
+    },
 }
 
 /// `limit_req` by client address.
@@ -80,7 +83,8 @@ http {{
 }
 
 fn proxy(upstream: SocketAddr, limit: Option<RequestLimit>) -> (String, String) {
-    let mut outside = format!("upstream behind {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}");
+    let mut outside =
+        format!("upstream behind {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}");
     let mut location = "proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
                         proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
         .to_owned();

@@ -52,10 +52,13 @@ impl Plot {
                 .iter()
                 .map(|(x, y)| format!("{:.1},{:.1}", at_x(*x, x_max), at_y(*y, y_max)))
                 .collect();
-            push(&mut svg, format_args!(
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>\n",
-                points.join(" ")
-            ));
+            push(
+                &mut svg,
+                format_args!(
+                    "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>\n",
+                    points.join(" ")
+                ),
+            );
         }
         svg.push_str("</svg>\n");
         svg
@@ -75,11 +78,14 @@ impl Plot {
             for (group, value) in &series.points {
                 let x = LEFT + group_width * (group + 0.1) + bar_width * number as f64;
                 let y = at_y(*value, y_max);
-                push(&mut svg, format_args!(
-                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>\n",
-                    bar_width - 2.0,
-                    HEIGHT - BOTTOM - y
-                ));
+                push(
+                    &mut svg,
+                    format_args!(
+                        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>\n",
+                        bar_width - 2.0,
+                        HEIGHT - BOTTOM - y
+                    ),
+                );
                 text(&mut svg, x + bar_width / 2.0, y - 4.0, "middle", &figure(*value));
             }
         }
@@ -93,13 +99,19 @@ impl Plot {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
              font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         );
-        push(&mut svg, format_args!(
-            "<text x=\"{LEFT}\" y=\"24\" font-size=\"16\" font-weight=\"bold\">{}</text>\n",
-            escaped(&self.title)
-        ));
+        push(
+            &mut svg,
+            format_args!(
+                "<text x=\"{LEFT}\" y=\"24\" font-size=\"16\" font-weight=\"bold\">{}</text>\n",
+                escaped(&self.title)
+            ),
+        );
         let mut x = LEFT;
         for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
-            push(&mut svg, format_args!("<rect x=\"{x:.1}\" y=\"38\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\n"));
+            push(
+                &mut svg,
+                format_args!("<rect x=\"{x:.1}\" y=\"38\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\n"),
+            );
             text(&mut svg, x + 17.0, 49.0, "start", &series.name);
             x += 40.0 + 7.0 * series.name.chars().count() as f64;
         }
@@ -113,10 +125,13 @@ impl Plot {
         line(&mut svg, (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM), "#333", "none");
         text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 22.0, "middle", &self.x_label);
         let middle = (TOP + HEIGHT - BOTTOM) / 2.0;
-        push(&mut svg, format_args!(
-            "<text transform=\"translate(18 {middle}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n",
-            escaped(&self.y_label)
-        ));
+        push(
+            &mut svg,
+            format_args!(
+                "<text transform=\"translate(18 {middle}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n",
+                escaped(&self.y_label)
+            ),
+        );
         svg
     }
 
@@ -131,7 +146,11 @@ impl Plot {
             return 1.0;
         }
         let power = 10_f64.powf(highest.log10().floor());
-        [1.0, 2.0, 5.0].map(|step| step * power).into_iter().find(|end| *end >= highest).unwrap_or(10.0 * power)
+        [1.0, 2.0, 5.0]
+            .map(|step| step * power)
+            .into_iter()
+            .find(|end| *end >= highest)
+            .unwrap_or(10.0 * power)
     }
 }
 
@@ -145,14 +164,20 @@ fn at_y(y: f64, y_max: f64) -> f64 {
 
 fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, dashes: &str) {
     let ((x1, y1), (x2, y2)) = (from, to);
-    push(svg, format_args!(
-        "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" \
+    push(
+        svg,
+        format_args!(
+            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" \
          stroke-dasharray=\"{dashes}\"/>\n"
-    ));
+        ),
+    );
 }
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
-    push(svg, format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>\n", escaped(words)));
+    push(
+        svg,
+        format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>\n", escaped(words)),
+    );
 }
 
 /// 1234567 as 1.2M: three figures are all that an axis has room for.

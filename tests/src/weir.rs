@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -78,7 +78,8 @@ impl Place {
             let error = String::from_utf8_lossy(&output.stderr);
             bail!("weir {}: {}: {}", arguments.join(" "), output.status, error.trim());
         }
-        serde_json::from_slice(&output.stdout).with_context(|| format!("weir {}: not JSON", arguments.join(" ")))
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("weir {}: not JSON", arguments.join(" ")))
     }
 }
 
@@ -103,7 +104,9 @@ impl Weir {
         command.arg("run").arg("--config").arg(place.config()).env("RUST_BACKTRACE", "1");
         let mut process = Process::start("weir", command, place.folder())?;
         let admin = place.admin;
-        process.wait_until("ready", START, || http::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200))?;
+        process.wait_until("ready", START, || {
+            http::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200)
+        })?;
         Ok(Self { process, place })
     }
 
@@ -171,7 +174,9 @@ impl Drop for Place {
 /// WEIR_BIN, else the newest of the workspace's builds.
 pub fn binary() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("WEIR_BIN") {
-        return Ok(binary.into());
+        let binary = PathBuf::from(binary);
+        ensure!(binary.is_file(), "WEIR_BIN is {}, which is not a file", binary.display());
+        return Ok(binary);
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     ["release", "debug"]

@@ -29,7 +29,8 @@ fn nginx_proxies_and_limits() -> Result<()> {
     assert!((1..=61).contains(&served), "at most the burst and half a second's rate: {served}");
     assert!(refused > 0 && served + refused == answers.total(), "the rest is 429: {answers:?}");
 
-    let plain = Load { per_second: Some(200), ..Load::on(upstream.address, Duration::from_millis(500)) }.run();
+    let plain =
+        Load { per_second: Some(200), ..Load::on(upstream.address, Duration::from_millis(500)) }.run();
     assert!((90..=104).contains(&plain.of(200)), "the pace is held: {}", plain.of(200));
     assert_eq!(plain.latency.n(), plain.total());
     Ok(())
