@@ -5,7 +5,7 @@
 #![no_main]
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
-use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
@@ -18,6 +18,8 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const V4_BYTES: usize = 20;
 const V6_BYTES: usize = 40;
+/// What is later than this is not made up for: a burst would overrun the receiver's ring.
+const CATCH_UP_NS: u64 = 50_000;
 
 /// Positions in `GENERATE`; the same numbers stand in the harness (`tests/src/rig.rs`).
 mod generate_at {
@@ -30,7 +32,13 @@ mod generate_at {
     /// Checksum words of what does not vary: the IPv4 header, and pseudo header with the segment.
     pub const NETWORK_SUM: usize = 4;
     pub const TRANSPORT_SUM: usize = 5;
-    pub const LEN: usize = 6;
+    /// Between two frames; 0: as fast as it goes, without a look at the clock.
+    pub const INTERVAL_NS: usize = 6;
+    /// CLOCK_MONOTONIC after which a paced generator sends nothing.
+    pub const END_NS: usize = 7;
+    /// Number of the first frame that is not sent any more.
+    pub const END_FRAME: usize = 8;
+    pub const LEN: usize = 9;
 }
 
 /// Positions in `CEILING`.
@@ -43,14 +51,16 @@ mod ceiling_at {
 
 #[map]
 static GENERATE: Array<[u64; generate_at::LEN]> = Array::with_max_entries(1, 0);
-/// Frames generated, on each CPU: the next frame's number.
+/// On each CPU: frames generated, which is the next one's number, and when the next one is due.
 #[map]
-static GENERATED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static GENERATED: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static CEILING: PerCpuArray<[u64; ceiling_at::LEN]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Gives the frame its source address, source port and checksums and sends it out of an interface.
 /// Live frames are not restored between runs, so everything that varies is written every time.
+/// A test run costs some 25 ms beside its frames (its page pool waits for RCU), so the pace is kept
+/// in here: a run that comes before its turn drops its frame.
 #[xdp]
 pub fn generate(ctx: XdpContext) -> u32 {
     try_generate(&ctx).unwrap_or(XDP_ABORTED)
@@ -58,13 +68,7 @@ pub fn generate(ctx: XdpContext) -> u32 {
 
 fn try_generate(ctx: &XdpContext) -> Option<u32> {
     let wanted = GENERATE.get(0)?;
-    let number = GENERATED.get_ptr_mut(0)?;
-    // SAFETY: a slot of this CPU, which nobody else writes while this program runs.
-    let frame = unsafe {
-        let frame = *number;
-        *number = frame.wrapping_add(1);
-        frame
-    };
+    let Some(frame) = turn(wanted)? else { return Some(XDP_DROP) };
     // An odd factor is a bijection on the masked bits: every source comes once before one comes again.
     let id =
         (frame >> wanted[generate_at::SHIFT]).wrapping_mul(0x9e37_79b9_7f4a_7c15) & wanted[generate_at::MASK];
@@ -89,6 +93,30 @@ fn try_generate(ctx: &XdpContext) -> Option<u32> {
     }
     // SAFETY: a helper without pointers; an ifindex that does not exist is the kernel's to refuse.
     Some(unsafe { bpf_redirect(wanted[generate_at::IFINDEX] as u32, 0) } as u32)
+}
+
+/// The number of the frame to send, if it is time for one.
+fn turn(wanted: &[u64; generate_at::LEN]) -> Option<Option<u64>> {
+    let state = GENERATED.get_ptr_mut(0)?;
+    // SAFETY: a slot of this CPU, which nobody else writes while this program runs; constant indexes.
+    let (frame, due_ns) = unsafe { ((*state)[0], (*state)[1]) };
+    if frame >= wanted[generate_at::END_FRAME] {
+        return Some(None);
+    }
+    let mut next_ns = 0;
+    if wanted[generate_at::INTERVAL_NS] != 0 {
+        // SAFETY: a helper without arguments.
+        let now_ns = unsafe { bpf_ktime_get_ns() };
+        if now_ns < due_ns || now_ns >= wanted[generate_at::END_NS] {
+            return Some(None);
+        }
+        let late_ns = now_ns - due_ns;
+        let base_ns = if late_ns > CATCH_UP_NS { now_ns } else { due_ns };
+        next_ns = base_ns.wrapping_add(wanted[generate_at::INTERVAL_NS]);
+    }
+    // SAFETY: as above.
+    unsafe { *state = [frame.wrapping_add(1), next_ns] };
+    Some(Some(frame))
 }
 
 /// Source port and checksum of the TCP or UDP header at `at`.

@@ -1,7 +1,7 @@
 //! Frames of a flood before the generator varies them: headers of one flow without a source, and
 //! the checksum words of everything else.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Smallest Ethernet frame without its checksum.
 const FRAME_BYTES_MIN: usize = 60;
@@ -84,6 +84,18 @@ impl Flow {
             }
         }
         segment
+    }
+}
+
+impl Template {
+    /// The IPv4 frame of one source, for a test run. Checksums stay empty: no XDP program reads them.
+    pub fn from(&self, source: Ipv4Addr, port: u16) -> Vec<u8> {
+        let mut frame = self.bytes.clone();
+        let at = ETHERNET_BYTES + 12;
+        let varied = source.octets().into_iter().chain(self.bytes.iter().copied().skip(at + 4).take(4));
+        let varied: Vec<_> = varied.chain(port.to_be_bytes()).collect();
+        frame.splice(at..at + varied.len(), varied);
+        frame
     }
 }
 

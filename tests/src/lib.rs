@@ -43,3 +43,7 @@ pub mod svg;
 pub mod bpffs;
 
 pub mod weir;
+
+pub mod pinned;
+
+pub mod bench;

@@ -11,18 +11,25 @@ use weir::plane::now_ns;
 
 use crate::cpu::stay_on;
 use crate::flow::Flow;
-use crate::wait::{after, pass_until};
+use crate::wait::after;
 use crate::wire::End;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rig.o"));
 
-/// Frames of one system call when nothing paces them: long enough to forget the call, short enough
-/// to look at the clock.
-const UNPACED_CALL: u32 = 32_768;
-/// Frames of one call when paced, and of one batch inside: a quarter of a veth's ring.
-const BATCH: u32 = 64;
-/// Waits longer than this sleep; shorter ones spin, or the pace would be the timer's.
-const SPIN_BELOW_NS: u64 = 200_000;
+/// Runs of the generator in one system call when nothing paces it: many, because a call costs some
+/// 25 ms whatever it sends; few enough to look at the clock several times a second.
+const UNPACED_CALL: u64 = 1 << 20;
+/// Runs in the first call of a paced load, which tells how long a run takes.
+const FIRST_CALL: u64 = 1 << 18;
+/// How long a paced call should take.
+const PACED_CALL_NS: u64 = 1_000_000_000;
+/// Frames of one batch inside a call, the kernel's most: the pool of pages is as large.
+const UNPACED_BATCH: u32 = 256;
+/// When paced: a quarter of a veth's ring.
+const PACED_BATCH: u32 = 64;
+
+/// Words of GENERATE, in its order; the same stand in the bpf side.
+type Generate = [u64; 9];
 
 /// How many addresses a flood comes from. IPv4 from 11.0.0.0/8, IPv6 from as many /64 of
 /// 2001:db8:b00::/40 and on.
@@ -58,12 +65,18 @@ pub struct Sent {
 /// A loaded generator at one end of a wire.
 pub struct Generator<'a> {
     ebpf: Ebpf,
+    wanted: Generate,
     frame: Vec<u8>,
     end: End<'a>,
     cpu: usize,
 }
 
 impl Sources {
+    /// How many.
+    pub fn n(self) -> u32 {
+        u32::try_from(self.mask()).unwrap_or(u32::MAX) + 1
+    }
+
     fn mask(self) -> u64 {
         match self {
             Self::One => 0,
@@ -79,73 +92,90 @@ impl<'a> Generator<'a> {
         let mut ebpf = Ebpf::load(OBJECT).context("loading the rig")?;
         let template = flow.template();
         let source = if flow.destination.is_ipv4() { 0x0b00_0000 } else { 0x2001_0db8_0b00_0000 };
-        let wanted: [u64; 6] = [
-            u64::from(end.ifindex()?),
-            source,
-            sources.mask(),
-            0,
-            template.network_sum,
-            template.transport_sum,
-        ];
-        let mut map: Array<_, [u64; 6]> = ebpf.map_mut("GENERATE").context("no map GENERATE")?.try_into()?;
-        map.set(0, wanted, 0)?;
+        let (network_sum, transport_sum) = (template.network_sum, template.transport_sum);
+        let ifindex = u64::from(end.ifindex()?);
+        let wanted = [ifindex, source, sources.mask(), 0, network_sum, transport_sum, 0, 0, 0];
         program(&mut ebpf, "generate")?.load()?;
-        Ok(Self { ebpf, frame: template.bytes, end, cpu })
+        Ok(Self { ebpf, wanted, frame: template.bytes, end, cpu })
     }
 
-    /// Sends until `bound`, at `pace` at most.
+    /// Sends until `bound`, at `pace` at most. Unpaced, the time is a bound on when the last call begins.
     pub fn send(&mut self, bound: Bound, pace: Pace) -> Result<Sent> {
         let before = self.generated()?;
+        let end_ns = after(bound.time);
+        self.order(before.saturating_add(bound.frames), end_ns, pace)?;
         let end = self.end;
         let Self { ebpf, frame, cpu, .. } = self;
         let program: &mut Xdp = program(ebpf, "generate")?;
         let time_ns = end.netns.run(|| {
             stay_on(*cpu)?;
-            run_until(program, frame, bound, pace)
+            match pace {
+                Pace::Unpaced => run_unpaced(program, frame, bound.frames, end_ns),
+                Pace::PerSecond(rate) => run_paced(program, frame, bound.frames, rate, end_ns),
+            }
         })?;
         Ok(Sent { frames: self.generated()? - before, time: Duration::from_nanos(time_ns) })
     }
 
+    fn order(&mut self, end_frame: u64, end_ns: u64, pace: Pace) -> Result<()> {
+        let interval_ns = match pace {
+            Pace::Unpaced => 0,
+            Pace::PerSecond(rate) => (1_000_000_000 / rate.max(1)).max(1),
+        };
+        let [ifindex, source, mask, shift, network_sum, transport_sum, ..] = self.wanted;
+        let wanted: Generate =
+            [ifindex, source, mask, shift, network_sum, transport_sum, interval_ns, end_ns, end_frame];
+        let map = self.ebpf.map_mut("GENERATE").context("no map GENERATE")?;
+        Array::<_, Generate>::try_from(map)?.set(0, wanted, 0).context("ordering frames")
+    }
+
     fn generated(&self) -> Result<u64> {
-        let map: PerCpuArray<_, u64> = self.ebpf.map("GENERATED").context("no map GENERATED")?.try_into()?;
-        Ok(map.get(&0, 0)?.iter().sum())
+        let map: PerCpuArray<_, [u64; 2]> =
+            self.ebpf.map("GENERATED").context("no map GENERATED")?.try_into()?;
+        Ok(map.get(&0, 0)?.iter().map(|[frames, _]| frames).sum())
     }
 }
 
-/// Answers how long it took.
-fn run_until(program: &Xdp, frame: &[u8], bound: Bound, pace: Pace) -> Result<u64> {
+/// Answers how long it took, in ns.
+fn run_unpaced(program: &Xdp, frame: &[u8], frames: u64, end_ns: u64) -> Result<u64> {
     let start_ns = now_ns();
-    let end_ns = after(bound.time);
-    let mut frames = 0;
-    while frames < bound.frames && now_ns() < end_ns {
-        let call = match pace {
-            Pace::Unpaced => UNPACED_CALL,
-            Pace::PerSecond(rate) => {
-                wait_for_turn(start_ns + frames.saturating_mul(1_000_000_000) / rate.max(1));
-                BATCH
-            }
-        };
-        let left = bound.frames - frames;
-        let call = u32::try_from(left).map_or(call, |left| left.min(call));
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            repeat: call,
-            attrs: TestRunAttrs::new().xdp_live_frames(call.min(BATCH)),
-            ..TestRunOptions::new()
-        };
-        program.test_run(options).context("running the generator")?;
-        frames += u64::from(call);
+    let mut left = frames;
+    while left > 0 && now_ns() < end_ns {
+        let runs = left.min(UNPACED_CALL);
+        call(program, frame, runs, UNPACED_BATCH)?;
+        left -= runs;
     }
     Ok(now_ns() - start_ns)
 }
 
-fn wait_for_turn(moment_ns: u64) {
-    while now_ns() < moment_ns {
-        if moment_ns - now_ns() > SPIN_BELOW_NS {
-            pass_until(moment_ns - SPIN_BELOW_NS / 2);
+/// As [`run_unpaced`]. Runs that come too early send nothing, so how many a call needs to last is
+/// learnt from the call before.
+fn run_paced(program: &Xdp, frame: &[u8], frames: u64, rate: u64, end_ns: u64) -> Result<u64> {
+    let start_ns = now_ns();
+    let span_ns = frames.saturating_mul(1_000_000_000) / rate.max(1);
+    let end_ns = end_ns.min(start_ns.saturating_add(span_ns));
+    let mut runs = FIRST_CALL;
+    loop {
+        let call_start_ns = now_ns();
+        if call_start_ns >= end_ns {
+            return Ok(call_start_ns - start_ns);
         }
-        std::hint::spin_loop();
+        call(program, frame, runs, PACED_BATCH)?;
+        let took_ns = (now_ns() - call_start_ns).max(1);
+        let wanted_ns = end_ns.saturating_sub(now_ns()).min(PACED_CALL_NS);
+        runs = (runs.saturating_mul(wanted_ns) / took_ns).max(u64::from(PACED_BATCH));
     }
+}
+
+fn call(program: &Xdp, frame: &[u8], runs: u64, batch: u32) -> Result<()> {
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        repeat: u32::try_from(runs).unwrap_or(u32::MAX),
+        attrs: TestRunAttrs::new().xdp_live_frames(batch),
+        ..TestRunOptions::new()
+    };
+    program.test_run(options).context("running the generator")?;
+    Ok(())
 }
 
 /// An XDP program of the rig on an end, native; detached in Drop.

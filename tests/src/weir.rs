@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -206,7 +206,9 @@ impl Drop for Place {
 /// WEIR_BIN, else the newest of the workspace's builds.
 pub fn binary() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("WEIR_BIN") {
-        return Ok(binary.into());
+        let binary = PathBuf::from(binary);
+        ensure!(binary.is_file(), "WEIR_BIN is {}, which is not a file", binary.display());
+        return Ok(binary);
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     ["release", "debug"]

@@ -1,0 +1,58 @@
+//! The benches. Each compares subjects in interleaved short runs, because wall times on shared
+//! cores are noise: what counts are the ratios inside a round.
+
+mod flood;
+mod packets;
+mod proxy;
+mod report;
+mod sources;
+mod testbed;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+
+/// Compares Weir with other ways to do the same, in one run.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Folder for tables and plots
+    #[arg(long, default_value = "target/bench", global = true)]
+    out: PathBuf,
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Floods over a veth pair: Weir, the parse-count-drop ceiling, a bare drop and nftables meters
+    Flood(flood::Arguments),
+    /// Nanoseconds a packet and microseconds a charge, by test run of a running Weir's programs
+    Packets(packets::Arguments),
+    /// CPU time a proxied request: Weir and nginx
+    Proxy(proxy::Arguments),
+    /// Ten million distinct sources: memory against what `weir check` promised
+    Sources(sources::Arguments),
+}
+
+/// Parses the command line and runs a bench.
+pub fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(nix::unistd::geteuid().is_root(), "the benches need root, for namespaces and XDP");
+    std::fs::create_dir_all(&arguments.out)?;
+    let report = report::Folder::new(arguments.out);
+    match &arguments.bench {
+        Bench::Flood(arguments) => flood::run(arguments, &report),
+        Bench::Packets(arguments) => packets::run(arguments, &report),
+        Bench::Proxy(arguments) => proxy::run(arguments, &report),
+        Bench::Sources(arguments) => sources::run(arguments, &report),
+    }
+}
+
+/// The middle of the values; of an even number the upper of the two.
+fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}

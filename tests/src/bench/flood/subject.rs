@@ -1,0 +1,119 @@
+//! What stands in front of the flood: each subject's installation on the server's interface.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+use weir::model::ClientKey;
+
+use super::super::testbed::{Flood, TCP_PORT, Testbed, UDP_PORT};
+use crate::nft::{Conforming, Meter};
+use crate::pinned::Charge;
+use crate::rig::{Program, Sink, Sources};
+use crate::weir::{Place, Weir, binary};
+
+/// The limit that every subject holds for a source.
+const PER_SECOND: u32 = 1_000;
+/// The generator's IPv4 sources begin here.
+const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 0);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Ceiling,
+    BareDrop,
+    /// A meter with this many elements.
+    Nftables(u32),
+    Weir,
+}
+
+/// What Weir knows of the sources before the flood; other subjects have no word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepare {
+    Nothing,
+    Ban,
+    Prove,
+}
+
+/// Held while the flood runs.
+#[expect(dead_code, reason = "held for its Drop")]
+pub enum Installed<'a> {
+    Sink(Sink),
+    Meter(Meter<'a>),
+    Weir(Box<Weir>),
+}
+
+impl Subject {
+    /// Those that this machine has; what is missing becomes a note.
+    pub fn all(notes: &mut Vec<String>) -> Vec<Self> {
+        let mut all = vec![Self::Ceiling, Self::BareDrop, Self::Nftables(65_536), Self::Nftables(1 << 20)];
+        match binary() {
+            Ok(_) => all.push(Self::Weir),
+            Err(error) => notes.push(format!("without weir: {error:#}")),
+        }
+        all
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ceiling => "ceiling",
+            Self::BareDrop => "bare drop",
+            Self::Nftables(65_536) => "nftables 64 k",
+            Self::Nftables(_) => "nftables 1 M",
+            Self::Weir => "weir",
+        }
+    }
+
+    /// Prepared traffic is Weir's, and the ceiling's beside it.
+    pub fn takes(self, prepare: Prepare) -> bool {
+        prepare == Prepare::Nothing || matches!(self, Self::Ceiling | Self::Weir)
+    }
+
+    pub fn install<'a>(self, testbed: &Testbed<'a>, prepare: Prepare, flood: Flood) -> Result<Installed<'a>> {
+        let end = testbed.receiving;
+        Ok(match self {
+            Self::Ceiling => Installed::Sink(Sink::attach(end, Program::Ceiling)?),
+            Self::BareDrop => Installed::Sink(Sink::attach(end, Program::BareDrop)?),
+            Self::Nftables(size) => {
+                Installed::Meter(Meter::install(end, size, PER_SECOND, Conforming::Drop)?)
+            }
+            Self::Weir => {
+                let weir = testbed.ground.server.run(|| Weir::start(config))?;
+                prepare_sources(&weir, prepare, flood.sources)?;
+                Installed::Weir(Box::new(weir))
+            }
+        })
+    }
+}
+
+fn config(_: &Place) -> String {
+    format!(
+        "[[listener]]\naddress = \"0.0.0.0:{TCP_PORT}\"\n\n[[listener]]\naddress = \"[::]:{TCP_PORT}\"\n\n\
+         [kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\n\n\
+         [limit.client]\npackets = {{ rate = \"{PER_SECOND}/s\", burst = {} }}\n\n\
+         [[api]]\nname = \"self\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"ok\\n\" }}\n",
+        PER_SECOND * 2
+    )
+}
+
+fn prepare_sources(weir: &Weir, prepare: Prepare, sources: Sources) -> Result<()> {
+    match prepare {
+        Prepare::Nothing => Ok(()),
+        Prepare::Ban => {
+            let address = FIRST_SOURCE.to_string();
+            let output = weir.command(&["bans", "add", &address])?;
+            anyhow::ensure!(
+                output.status.success(),
+                "bans add: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+            Ok(())
+        }
+        Prepare::Prove => {
+            let charge = Charge::open(&weir.place.pins())?;
+            for number in 0..sources.n() {
+                let address = Ipv4Addr::from_bits(FIRST_SOURCE.to_bits() + number);
+                charge.prove(ClientKey::of(address.into())).with_context(|| format!("proving {address}"))?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Where results go: the terminal, and files beside each other.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::table::Table;
+
+/// Said under every table: who reads a figure must know what it is not.
+const CAVEAT: &str = "one machine, sender and receiver on its cores, veth instead of a network card: \
+                      no DMA, no receive-side scaling. compare inside this table only";
+
+/// The folder of `--out`.
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Prints the table under its title, with the machine and the caveat, and writes NAME.txt.
+    pub fn table(&self, name: &str, title: &str, table: &Table, notes: &[String]) -> Result<()> {
+        let mut text = format!("{title}\n{}\n\n{table}\n", machine());
+        for note in notes {
+            text.push_str(&format!("* {note}\n"));
+        }
+        text.push_str(&format!("* {CAVEAT}\n"));
+        println!("\n{text}");
+        self.write(&format!("{name}.txt"), &text)
+    }
+
+    pub fn plot(&self, name: &str, svg: &str) -> Result<()> {
+        self.write(&format!("{name}.svg"), svg)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        println!("written: {}", path.display());
+        Ok(())
+    }
+}
+
+/// One line of progress.
+pub fn step(text: &str) {
+    eprintln!("  {text}");
+}
+
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let processor = read("/proc/cpuinfo");
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("kernel {}, {cores} cores, {}", kernel.trim(), processor.trim_start_matches([' ', '\t', ':']))
+}
