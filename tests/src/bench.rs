@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
+pub use report::Folder;
+pub use testbed::{Family, Flood, Ground, TCP_PORT, Testbed, UDP_PORT};
+
 /// Compares Weir with other ways to do the same, in one run.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]

@@ -47,3 +47,5 @@ pub mod weir;
 pub mod pinned;
 
 pub mod bench;
+
+pub mod demo;
