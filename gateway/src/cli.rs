@@ -222,11 +222,13 @@ fn check(args: Check, surroundings: &Surroundings) -> ExitCode {
         .ok()
         .map(|config| config::ceiling(config, run::workers(config), run::possible_cpus()));
     match (&loaded, json) {
-        (_, true) => println!("{}", print::checked(&loaded, ceiling.as_ref())),
+        (_, true) => {
+            print::say(print::checked(&loaded, ceiling.as_ref()));
+        }
         (Ok(config), false) => {
-            println!("{}: ok", config.file.display());
+            print::say(format_args!("{}: ok", config.file.display()));
             if let Some(ceiling) = ceiling {
-                println!("{ceiling}");
+                print::say(ceiling);
             }
         }
         (Err(errors), false) => eprintln!("{errors}"),

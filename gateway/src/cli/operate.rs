@@ -59,16 +59,19 @@ pub(super) fn watch(args: &Watch, surroundings: &Surroundings) -> Result<(), Fai
     let json = args.ask.json;
     let mut nonsense = None;
     let followed = follow(&socket, |line| {
-        if json {
-            println!("{line}");
+        let is_read = if json {
+            print::say(line)
         } else {
             match serde_json::from_value::<News>(line) {
-                Ok(news) => println!("{}", print::news(&news)),
-                Err(error) => nonsense = Some(error),
+                Ok(news) => print::say(print::news(&news)),
+                Err(error) => {
+                    nonsense = Some(error);
+                    false
+                }
             }
-        }
+        };
         left -= 1;
-        left > 0 && nonsense.is_none()
+        left > 0 && is_read
     });
     followed.map_err(failed)?;
     nonsense.map_or(Ok(()), |error| Err(failed(AskError::Nonsense(error))))
@@ -80,13 +83,13 @@ pub(super) fn xdp(action: XdpAction, surroundings: &Surroundings) -> Result<(), 
             let folder = pin_dir(&pins, surroundings)?;
             let modes =
                 attached_modes(&PinDir::new(&folder)).map_err(|error| (Exit::System, error.to_string()))?;
-            println!("{}", print::xdp(&modes, pins.json));
+            print::say(print::xdp(&modes, pins.json));
             Ok(())
         }
         XdpAction::Detach { interfaces, pins } => {
             let folder = pin_dir(&pins, surroundings)?;
             let detached = detach(&folder, &interfaces).map_err(|error| (Exit::System, error.to_string()))?;
-            println!("{}", print::detached(&detached, pins.json));
+            print::say(print::detached(&detached, pins.json));
             Ok(())
         }
     }
@@ -113,11 +116,11 @@ fn answered<T: DeserializeOwned + Serialize>(
     let socket = socket(ask, surroundings)?;
     let answer = ask_weir(&socket, request).map_err(failed)?;
     if ask.json {
-        println!("{answer:#}");
+        print::say(format_args!("{answer:#}"));
         return Ok(());
     }
     let answer = serde_json::from_value(answer).map_err(|error| failed(AskError::Nonsense(error)))?;
-    println!("{}", text(&answer));
+    print::say(text(&answer));
     Ok(())
 }
 

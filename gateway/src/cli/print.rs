@@ -1,6 +1,7 @@
 //! Answers as people read them: aligned, quiet, numbers with units.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,13 +10,19 @@ use crate::config::{Ceiling, Config, Errors};
 use crate::control::{BanView, Explained, News, ReloadReport, Status, duration_text};
 use crate::kernel::{Detached, Mode};
 
+/// Writes a line to standard output. False: nobody reads it any more (`weir watch | head`), which is
+/// no failure.
+pub(super) fn say(line: impl std::fmt::Display) -> bool {
+    writeln!(std::io::stdout(), "{line}").is_ok()
+}
+
 /// A text under construction; writing to a String does not fail.
 #[derive(Default)]
 struct Text(String);
 
 impl Text {
     fn line(&mut self, name: &str, value: impl std::fmt::Display) {
-        writeln!(self.0, "{name:<12} {value}").unwrap_or(());
+        self.0.write_fmt(format_args!("{name:<12} {value}\n")).unwrap_or(());
     }
 
     fn finish(self) -> String {

@@ -1,5 +1,6 @@
 //! The serving process: workers on threads of their own, control on this one.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,7 +113,8 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     if let Some(keeper) = &keeper {
         keeper.send_ready().map_err(Failure::system)?;
     }
-    println!("weir is ready\n{hello}");
+    // Nobody may be reading: weir serves all the same.
+    writeln!(std::io::stdout(), "weir is ready\n{hello}").unwrap_or(());
     let told = wait_for_the_end(&parts, keeper).await.map_err(Failure::system)?;
     tracing::info!(reason = told, "draining");
     drain.send_replace(true);
