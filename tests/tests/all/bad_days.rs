@@ -1,11 +1,12 @@
 //! Bad days: each has one clear line, a mode and an exit code.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::Result;
+use weir_tests::http::Connection;
 use weir_tests::netns::Netns;
 use weir_tests::rig::{Program, Sink};
 use weir_tests::root::require_root;
@@ -125,6 +126,66 @@ fn several_interfaces_run_native_xdp() -> Result<()> {
         let names: Vec<_> =
             interfaces.as_array().into_iter().flatten().map(|row| row["name"].clone()).collect();
         assert_eq!(names, ["w0", "w1"], "every interface that is up, but lo");
+        Ok(())
+    })
+}
+
+/// `weir run` as root without CAP_SYS_ADMIN and without the mounts, in a mount namespace of its own.
+fn unmounted(place: &Place, mounts: &[&str]) -> Result<Command> {
+    let mut script = String::new();
+    for path in mounts {
+        script.push_str(&format!("umount -l {path} && "));
+    }
+    script
+        .push_str("exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$0\" run --config \"$1\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+    command.arg(binary()?).arg(place.folder().join("weir.toml"));
+    Ok(command)
+}
+
+#[test]
+fn without_bpffs_the_line_says_how_to_mount_it() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let place = Place::new()?;
+    place.write_config(&config(&place, "mode = \"generic\"\ninterfaces = [\"lo\"]"))?;
+    let output = unmounted(&place, &["/sys/fs/bpf"])?.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("mount -t bpf bpf /sys/fs/bpf"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn without_a_cgroup_the_accept_proves_clients() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let cgroups: Vec<_> = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let path = fields.next()?;
+            (fields.next()? == "cgroup2").then_some(path)
+        })
+        .collect();
+    Netns::new("lo")?.run(|| {
+        let place = Place::new()?;
+        let kernel = "mode = \"generic\"\ninterfaces = [\"lo\"]\nguard_own_addresses = false\n[limit.client]\npackets = { rate = \"1000/s\", burst = 1000 }";
+        place.write_config(&config(&place, kernel))?;
+        let (command, port) = (unmounted(&place, &cgroups)?, place.port);
+        let weir = Weir::start_by(place, command)?;
+        assert_eq!(weir.status("/kernel/proof")?, "accept");
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut connection = Connection::open(server)?;
+        for _ in 0..3 {
+            assert_eq!(connection.get("/", "")?.status, 200);
+        }
+        let explained = weir.json(&["explain", "127.0.0.1", "--json"])?;
+        assert_eq!(explained["proved"], true, "{explained}");
         Ok(())
     })
 }

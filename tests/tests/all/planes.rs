@@ -1,5 +1,6 @@
 //! One key, saturated from k threads: what is admitted lies between burst + rate x time - 1 - k and
-//! burst + rate x time, whichever plane holds the word and whoever charges it.
+//! burst + rate x time, whichever plane holds the word and whoever charges it. And rules, swapped as
+//! fast as they may be: each packet meets one set of them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Barrier;
@@ -7,14 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
 use weir::kernel;
 use weir::model::{Client, ClientKey, Decision, Limit, Origin, Rate};
 use weir::plane::{Plane, Wanted, now_ns};
-use weir_ebpf::abi::{Rules, Word};
+use weir_ebpf::abi::{CLASSES, Rules, Word, flags};
 use weir_ebpf::scope::PortBit;
 use weir_tests::frames::{ACK, SYN, TCP, V4, ethernet, tcp};
 use weir_tests::kernel_path::KernelPath;
+use weir_tests::netns::Netns;
 use weir_tests::root::require_root;
 use weir_tests::wait::let_pass;
 
@@ -148,4 +150,61 @@ fn check_plane(what: &str, plane: &Plane, origin: Origin) {
         });
         check_bounds(what, &saturated, &rate, 1);
     }
+}
+
+/// One set sees forwarded packets and has no budget for them, the other has one and does not see them:
+/// only a packet that met half of each is admitted as unproved.
+#[test]
+fn no_packet_meets_half_of_two_rule_sets() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    // What passes goes up the stack of this namespace, which has no such address.
+    Netns::new("rules")?.run(|| {
+        let mut kernel =
+            KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+        let set = |flags, room| Wanted {
+            rules: Rules { flags, budget: [room; CLASSES], ..Rules::default() },
+            ports: vec![PortBit::tcp(PORT)],
+            ..Wanted::default()
+        };
+        let sets = [set(flags::FORWARDED, 0), set(0, u64::from(u32::MAX))];
+        let maps = std::sync::Arc::clone(&kernel.maps);
+        let (frame, stop, before) = (frame(ACK), AtomicBool::new(false), maps.counters()?);
+        let packets = kernel.packets()?;
+        let swaps = std::thread::scope(|scope| -> Result<u64> {
+            let traffic = scope.spawn(|| -> Result<()> {
+                while !stop.load(Ordering::Relaxed) {
+                    // Live frames run where packets do, not to be preempted; a plain test run may be for longer
+                    // than two swaps.
+                    let attrs = TestRunAttrs::new().xdp_live_frames(64);
+                    let options = TestRunOptions {
+                        data_in: Some(&frame),
+                        repeat: 100_000,
+                        attrs,
+                        ..TestRunOptions::new()
+                    };
+                    packets.test_run(options)?;
+                }
+                Ok(())
+            });
+            let mut swaps = 0;
+            let end_ns = now_ns() + u64::try_from(LASTS.as_nanos())?;
+            for wanted in sets.iter().cycle().take_while(|_| now_ns() < end_ns) {
+                maps.apply(wanted, 1)?;
+                swaps += 1;
+            }
+            stop.store(true, Ordering::Relaxed);
+            traffic.join().map_err(|_| anyhow::anyhow!("the traffic panicked"))??;
+            Ok(swaps)
+        })?;
+        let counted = kernel.counted_since(&before)?;
+        let of = |verdict: &str| {
+            counted.iter().filter(|row| row.verdict == verdict).map(|row| row.packets).sum::<u64>()
+        };
+        println!("{swaps} swaps, {counted:?}");
+        assert!(swaps > 20 && of("budget_tcp") > 1_000 && of("out_of_scope") > 1_000);
+        assert_eq!(of("unproved"), 0, "half of each");
+        Ok(())
+    })
 }
