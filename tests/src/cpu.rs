@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::netns::run;
+
 /// CPU time that all threads of `pid` have run. Threads that ended are not in it.
 pub fn process_time(pid: Pid) -> Result<Duration> {
     let tasks =
@@ -60,6 +62,11 @@ pub fn stay_on(cpu: usize) -> Result<()> {
     let mut only = CpuSet::new();
     only.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &only).with_context(|| format!("moving to core {cpu}"))
+}
+
+/// Who comes first on a shared core: -20 before, 19 after everybody else.
+pub fn give_way(thread: Pid, nice: i8) -> Result<()> {
+    run(&["renice", "-n", &nice.to_string(), "-p", &thread.to_string()]).map(drop)
 }
 
 /// First field of schedstat: nanoseconds on a core. Kernels without schedstats have it all the same.

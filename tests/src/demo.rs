@@ -20,7 +20,7 @@ use crate::cpu::stay_on;
 use crate::flow::Transport;
 use crate::load::{Answers, Load, Running};
 use crate::nginx::{Nginx, Role};
-use crate::rig::{Bound, Generator, Pace, Sources};
+use crate::rig::{Bound, Pace, Sources};
 use crate::svg::{Plot, Series};
 use crate::table::Table;
 use crate::wait::{after, pass_until};
@@ -116,9 +116,8 @@ fn half(
         .ground
         .sender
         .run(|| Ok(Load { per_second: Some(arguments.good), ..Load::on(address, whole) }.start()))?;
-    let mut looks = Vec::new();
-    let began_ns = now_ns();
-    look_on(&mut looks, &good, server, began_ns, arguments.quiet, false, screen, stop)?;
+    let mut watch = Watch { testbed, server, good, screen, stop, began_ns: now_ns(), looks: Vec::new() };
+    watch.look_on(arguments.quiet, false);
     let abuser: IpAddr = testbed.wire.v4(ABUSER).into();
     let abuse = testbed.ground.sender.run(|| {
         let patience = Duration::from_millis(500);
@@ -127,54 +126,58 @@ fn half(
     let flood = Flood { family: Family::V4, transport: Transport::Syn, sources: Sources::Millions };
     let mut generator = testbed.generator(flood)?;
     std::thread::scope(|scope| -> Result<()> {
-        let time = Duration::from_secs(u64::from(arguments.attack));
-        let flooding = scope.spawn(move || flood_for(&mut generator, time, arguments.flood));
-        look_on(&mut looks, &good, server, began_ns, arguments.attack, true, screen, stop)?;
-        flooding.join().map_err(|_| anyhow::anyhow!("the flood's thread panicked"))?
+        let bound = Bound { frames: u64::MAX, time: Duration::from_secs(u64::from(arguments.attack)) };
+        let flooding = scope.spawn(move || generator.send(bound, Pace::PerSecond(arguments.flood)));
+        watch.look_on(arguments.attack, true);
+        flooding.join().map_err(|_| anyhow::anyhow!("the flood's thread panicked"))?.map(drop)
     })?;
     drop(abuse);
-    drop(good);
     ensure!(!stop.load(Ordering::Relaxed), "interrupted: everything was taken down");
-    Ok(looks)
+    Ok(watch.looks)
 }
 
-fn flood_for(generator: &mut Generator<'_>, time: Duration, per_second: u64) -> Result<()> {
-    generator.send(Bound { frames: u64::MAX, time }, Pace::PerSecond(per_second)).map(drop)
-}
-
-#[expect(clippy::too_many_arguments, reason = "one place calls it twice; a struct would only name the call")]
-fn look_on(
-    looks: &mut Vec<Look>,
-    good: &Running,
-    server: &Server,
+/// Who looks at one half.
+struct Watch<'a> {
+    testbed: &'a Testbed<'a>,
+    server: &'a Server,
+    good: Running,
+    screen: &'a mut Screen,
+    stop: &'a AtomicBool,
     began_ns: u64,
-    seconds: u32,
-    attacked: bool,
-    screen: &mut Screen,
-    stop: &AtomicBool,
-) -> Result<()> {
-    let end_ns = after(Duration::from_secs(u64::from(seconds)));
-    let mut dropped = dropped(server);
-    let mut last_ns = now_ns();
-    good.take();
-    while now_ns() < end_ns && !stop.load(Ordering::Relaxed) {
-        pass_until(after(TICK));
-        let present_ns = now_ns();
-        let span = (present_ns - last_ns) as f64 / 1e9;
-        let now_dropped = self::dropped(server);
-        let look = Look {
-            at_seconds: (present_ns - began_ns) as f64 / 1e9,
-            attacked,
-            dropped_per_second: now_dropped
-                .zip(dropped)
-                .map(|(now, before)| now.saturating_sub(before) as f64 / span),
-            ..Look::of(&good.take(), span)
-        };
-        screen.look(&look);
-        looks.push(look);
-        (dropped, last_ns) = (now_dropped, present_ns);
+    looks: Vec<Look>,
+}
+
+impl Watch<'_> {
+    fn look_on(&mut self, seconds: u32, attacked: bool) {
+        let end_ns = after(Duration::from_secs(u64::from(seconds)));
+        let mut last = (now_ns(), self.dropped());
+        self.good.take();
+        while now_ns() < end_ns && !self.stop.load(Ordering::Relaxed) {
+            pass_until(after(TICK));
+            let present = (now_ns(), self.dropped());
+            let span = (present.0 - last.0) as f64 / 1e9;
+            let dropped = present.1.zip(last.1).map(|(now, before)| now.saturating_sub(before));
+            let look = Look {
+                at_seconds: (present.0 - self.began_ns) as f64 / 1e9,
+                attacked,
+                dropped_per_second: dropped.map(|dropped| dropped as f64 / span),
+                ..Look::of(&self.good.take(), span)
+            };
+            self.screen.look(&look);
+            self.looks.push(look);
+            last = present;
+        }
     }
-    Ok(())
+
+    /// Packets that XDP dropped since the start.
+    fn dropped(&self) -> Option<u64> {
+        let Server::Weir(weir) = self.server else { return None };
+        let metrics = self.testbed.ground.server.run(|| weir.metrics()).ok()?;
+        let drops = metrics.lines().filter(|line| {
+            line.starts_with("weir_kernel_packets_total{") && line.contains("action=\"drop\"")
+        });
+        Some(drops.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
 }
 
 impl Look {
@@ -187,19 +190,6 @@ impl Look {
             ..Self::default()
         }
     }
-}
-
-/// Packets that XDP dropped since the start.
-fn dropped(server: &Server) -> Option<u64> {
-    let Server::Weir(weir) = server else { return None };
-    let rows = weir.status("/kernel/packets").ok()?;
-    Some(
-        rows.as_array()?
-            .iter()
-            .filter(|row| row["action"] == "drop")
-            .filter_map(|row| row["packets"].as_u64())
-            .sum(),
-    )
 }
 
 fn publish(arguments: &Arguments, alone: &[Look], guarded: &[Look]) -> Result<()> {

@@ -37,8 +37,9 @@ impl Plot {
         let x_max = self.points().map(|(x, _)| x).fold(1.0, f64::max);
         let y_max = self.y_max();
         let mut svg = self.frame(y_max);
-        for tick in 0..=TICKS {
-            let x = x_max * f64::from(tick) / f64::from(TICKS);
+        let step = round_up(x_max / f64::from(TICKS));
+        let ticks = (0..).map(|tick| f64::from(tick) * step).take_while(|x| *x <= x_max);
+        for x in ticks {
             text(&mut svg, at_x(x, x_max), HEIGHT - BOTTOM + 18.0, "middle", &figure(x));
         }
         for (x, word) in &self.marks {
@@ -72,7 +73,9 @@ impl Plot {
         let bar_width = group_width * 0.8 / self.series.len().max(1) as f64;
         for (idx, group) in groups.iter().enumerate() {
             let middle = LEFT + group_width * (idx as f64 + 0.5);
-            text(&mut svg, middle, HEIGHT - BOTTOM + 18.0, "middle", group);
+            for (line, words) in two_lines(group).into_iter().enumerate() {
+                text(&mut svg, middle, HEIGHT - BOTTOM + 16.0 + 13.0 * line as f64, "middle", words);
+            }
         }
         for (number, (series, colour)) in self.series.iter().zip(COLOURS.iter().cycle()).enumerate() {
             for (group, value) in &series.points {
@@ -86,7 +89,7 @@ impl Plot {
                         HEIGHT - BOTTOM - y
                     ),
                 );
-                text(&mut svg, x + bar_width / 2.0, y - 4.0, "middle", &figure(*value));
+                small_text(&mut svg, x + bar_width / 2.0, y - 4.0, &figure(*value));
             }
         }
         svg.push_str("</svg>\n");
@@ -123,7 +126,7 @@ impl Plot {
         }
         line(&mut svg, (LEFT, TOP), (LEFT, HEIGHT - BOTTOM), "#333", "none");
         line(&mut svg, (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM), "#333", "none");
-        text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 22.0, "middle", &self.x_label);
+        text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 18.0, "middle", &self.x_label);
         let middle = (TOP + HEIGHT - BOTTOM) / 2.0;
         push(
             &mut svg,
@@ -141,16 +144,26 @@ impl Plot {
 
     /// The axis ends at the next 1, 2 or 5 times a power of ten.
     fn y_max(&self) -> f64 {
-        let highest = self.points().map(|(_, y)| y).fold(0.0, f64::max);
-        if highest <= 0.0 {
-            return 1.0;
-        }
-        let power = 10_f64.powf(highest.log10().floor());
-        [1.0, 2.0, 5.0]
-            .map(|step| step * power)
-            .into_iter()
-            .find(|end| *end >= highest)
-            .unwrap_or(10.0 * power)
+        round_up(self.points().map(|(_, y)| y).fold(0.0, f64::max))
+    }
+}
+
+/// The next 1, 2 or 5 times a power of ten.
+fn round_up(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 1.0;
+    }
+    let power = 10_f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0].map(|step| step * power).into_iter().find(|end| *end >= value).unwrap_or(10.0 * power)
+}
+
+/// Cut at the space nearest to the middle, so that neighbours do not overlap.
+fn two_lines(words: &str) -> Vec<&str> {
+    let middle = words.len() / 2;
+    let cut = words.match_indices(' ').min_by_key(|(at, _)| at.abs_diff(middle));
+    match cut.and_then(|(at, _)| words.split_at_checked(at)) {
+        Some((first, second)) => vec![first, second.trim_start()],
+        None => vec![words],
     }
 }
 
@@ -177,6 +190,16 @@ fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
     push(
         svg,
         format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>\n", escaped(words)),
+    );
+}
+
+fn small_text(svg: &mut String, x: f64, y: f64, words: &str) {
+    push(
+        svg,
+        format_args!(
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" font-size=\"8\">{}</text>\n",
+            escaped(words)
+        ),
     );
 }
 

@@ -52,7 +52,8 @@ fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
     let processor = read("/proc/cpuinfo");
-    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("kernel {}, {cores} cores, {}", kernel.trim(), processor.trim_start_matches([' ', '\t', ':']))
+    let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    // Not the cores that the calling thread may use: it is on one of them.
+    let cores = processor.lines().filter(|line| line.starts_with("processor")).count();
+    format!("kernel {}, {cores} cores, {}", kernel.trim(), model.trim_start_matches([' ', '\t', ':']))
 }

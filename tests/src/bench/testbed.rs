@@ -80,6 +80,11 @@ impl<'a> Testbed<'a> {
         let generating = End { netns: &ground.sender, interface: "g0", host: 1 };
         let receiving = End { netns: &ground.server, interface: "s0", host: 2 };
         let wire = Wire::join(1, generating, receiving)?;
+        // Made-up sources have a way back, as on a host with a default route: without one the kernel
+        // would refuse their SYNs before they cost anything.
+        for (family, gateway) in [("-4", wire.v4(1).to_string()), ("-6", wire.v6(1).to_string())] {
+            ground.server.ip(&format!("{family} route add default via {gateway} dev s0"))?;
+        }
         let receiver = receiving.receive_on(RECEIVER_CPU)?;
         let [v4, v6] = wire.addresses(2);
         let bind = |address: IpAddr| Ok(UdpSocket::bind((address, UDP_PORT))?);
