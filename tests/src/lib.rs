@@ -14,6 +14,7 @@ pub mod ports;
 
 pub mod process;
 
+pub mod cgroup;
 pub mod cpu;
 
 pub mod flow;

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::Result;
+use weir_tests::cgroup::MemoryCgroup;
 use weir_tests::http::Connection;
 use weir_tests::netns::Netns;
 use weir_tests::rig::{Program, Sink};
@@ -188,4 +189,23 @@ fn without_a_cgroup_the_accept_proves_clients() -> Result<()> {
         assert_eq!(explained["proved"], true, "{explained}");
         Ok(())
     })
+}
+
+#[test]
+fn refused_map_memory_names_the_map_and_what_to_lower() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let cgroup = MemoryCgroup::new(64 << 20)?;
+    let place = Place::new()?;
+    let kernel = "mode = \"generic\"\ninterfaces = [\"lo\"]\nclients = 2_000_000";
+    place.write_config(&config(&place, kernel))?;
+    let script = "echo $$ > \"$0\" && exec \"$1\" run --config \"$2\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(cgroup.procs()).arg(binary()?).arg(place.folder().join("weir.toml"));
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("memory for a map (CLIENTS") && said.contains("lower [kernel] clients"), "{said}");
+    Ok(())
 }
