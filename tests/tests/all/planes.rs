@@ -27,7 +27,8 @@ const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PORT: u16 = 8_080;
 const XDP_PASS: u32 = 2;
 
-/// What k saturating threads were admitted; how long the word was surely asked for more, and at most.
+/// What k saturating threads were admitted; how long the word was asked until its last refusal, when
+/// nothing was left in it, and how long at most.
 struct Saturated {
     admitted: u64,
     within: Duration,
@@ -36,7 +37,7 @@ struct Saturated {
 
 fn saturate(attempt: impl Fn() -> u64 + Sync) -> Saturated {
     let (start, stop) = (Barrier::new(THREADS + 1), AtomicBool::new(false));
-    let (admitted, last_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (admitted, last_refused_ns) = (AtomicU64::new(0), AtomicU64::new(0));
     let began_ns = now_ns();
     let all_run_ns = std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -44,8 +45,10 @@ fn saturate(attempt: impl Fn() -> u64 + Sync) -> Saturated {
                 start.wait();
                 while !stop.load(Ordering::Relaxed) {
                     let asked_ns = now_ns();
-                    admitted.fetch_add(attempt(), Ordering::Relaxed);
-                    last_ns.fetch_max(asked_ns, Ordering::Relaxed);
+                    match attempt() {
+                        0 => last_refused_ns.fetch_max(asked_ns, Ordering::Relaxed),
+                        units => admitted.fetch_add(units, Ordering::Relaxed),
+                    };
                 }
             });
         }
@@ -57,7 +60,7 @@ fn saturate(attempt: impl Fn() -> u64 + Sync) -> Saturated {
     });
     Saturated {
         admitted: admitted.into_inner(),
-        within: Duration::from_nanos(last_ns.into_inner() - all_run_ns),
+        within: Duration::from_nanos(last_refused_ns.into_inner().saturating_sub(all_run_ns)),
         around: Duration::from_nanos(now_ns() - began_ns),
     }
 }
@@ -75,6 +78,8 @@ fn check_bounds(what: &str, saturated: &Saturated, rate: &Rate, unit: u64) {
     assert!(saturated.admitted >= least, "{what}: admitted {} < {least}", saturated.admitted);
 }
 
+/// Rates here are far below what k threads ask for even when other tests have most of both cores, and
+/// bursts last longer than all of them may be kept waiting: what a full word gains is lost.
 fn rate(amount: u64, burst: u64) -> Rate {
     Rate::new(amount, Duration::from_secs(1), burst).expect("fits")
 }
@@ -116,10 +121,10 @@ fn packets_from_k_threads_keep_each_word_exact() -> Result<()> {
     if !require_root() {
         return Ok(());
     }
-    saturate_packets(Word::Packets, &rate(50_000, 20_000), ACK, 1)?;
-    saturate_packets(Word::Syns, &rate(3_000, 1_000), SYN, 1)?;
+    saturate_packets(Word::Packets, &rate(5_000, 3_000), ACK, 1)?;
+    saturate_packets(Word::Syns, &rate(3_000, 2_000), SYN, 1)?;
     let length = frame(ACK).len() as u64;
-    saturate_packets(Word::Bytes, &rate(4_000_000, 20_000 * length), ACK, length)
+    saturate_packets(Word::Bytes, &rate(400_000, 3_000 * length), ACK, length)
 }
 
 #[test]
@@ -141,7 +146,7 @@ fn requests_from_k_threads_keep_the_process_tables_word_exact() {
 
 fn check_plane(what: &str, plane: &Plane, origin: Origin) {
     let client = Client { key: ClientKey::v4(CLIENT.octets()), origin };
-    for rate in [rate(20_000, 5_000), rate(3, 10)] {
+    for rate in [rate(5_000, 3_000), rate(3, 10)] {
         plane.forgive(client.key, now_ns()).expect("nothing in the way");
         let limit = rate.limit();
         let saturated = saturate(|| match plane.charge(client, &limit, 1, now_ns()) {
