@@ -64,9 +64,11 @@ impl Place {
         std::fs::write(self.config(), text + &admin).context("writing weir.toml")
     }
 
-    /// Runs `weir ARGUMENTS --config weir.toml` to its end, whether or not an instance runs.
+    /// Runs `weir ARGUMENTS --config weir.toml` to its end, whether or not an instance runs. One that
+    /// does not end is ended, with exit code 124.
     pub fn command(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", "30"]).arg(binary()?);
         command.args(arguments).arg("--config").arg(self.config());
         command.output().context("starting weir")
     }

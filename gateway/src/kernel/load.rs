@@ -2,13 +2,14 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapError, MapInfo, MapType};
 use aya::pin::PinError;
 use aya::programs::{ProgramError, RawTracePoint, SockOps, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use caps::{CapSet, Capability};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use weir_ebpf::abi::{self, maps, programs};
@@ -45,6 +46,10 @@ pub enum LoadError {
     #[error("the pin folder {path} cannot be made: {source}")]
     Folder { path: PathBuf, source: io::Error },
     #[error(
+        "the pin folder {path} belongs to user {owner}, who could take limits off: remove it, or choose another [kernel] pin_dir"
+    )]
+    Strange { path: PathBuf, owner: u32 },
+    #[error(
         "the kernel refused memory for a map ({0}): lower [kernel] clients or bans, or raise the memory limit"
     )]
     Memory(String),
@@ -61,6 +66,10 @@ const BPFFS: &str = "/sys/fs/bpf";
 
 /// Loads into `pins`, over what a predecessor left there; attaches nothing.
 pub fn load(pins: &PinDir, config: &Config) -> Result<Loaded, LoadError> {
+    if !may_use_bpf() {
+        // Before anything is made: the root of a BPF file system is writable to everybody.
+        return Err(LoadError::Permission("CAP_BPF is missing".to_owned()));
+    }
     make_folder(pins.path())?;
     release_if_resized(pins, maps::CLIENTS, config.clients)?;
     release_if_resized(pins, maps::BANS, config.bans)?;
@@ -107,7 +116,27 @@ fn make_folder(path: &Path) -> Result<(), LoadError> {
     made.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => LoadError::Permission(source.to_string()),
         _ => LoadError::Folder { path: path.to_owned(), source },
-    })
+    })?;
+    for folder in path.ancestors().take_while(|folder| is_bpffs(folder) && *folder != Path::new(BPFFS)) {
+        refuse_stranger(folder)?;
+    }
+    Ok(())
+}
+
+/// Who owns a folder can remove what others pin in it.
+fn refuse_stranger(folder: &Path) -> Result<(), LoadError> {
+    let path = || folder.to_owned();
+    let found =
+        std::fs::symlink_metadata(folder).map_err(|source| LoadError::Folder { path: path(), source })?;
+    let (owner, us) = (found.uid(), nix::unistd::geteuid());
+    if owner == us.as_raw() { Ok(()) } else { Err(LoadError::Strange { path: path(), owner }) }
+}
+
+/// CAP_BPF, or what implied it before Linux 5.8.
+fn may_use_bpf() -> bool {
+    [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN]
+        .into_iter()
+        .any(|capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false))
 }
 
 /// A map whose capacity was changed begins anew: its predecessor's entries would not all fit.

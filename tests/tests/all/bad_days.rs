@@ -14,6 +14,7 @@ use weir_tests::root::require_root;
 use weir_tests::weir::{Place, Weir, binary};
 use weir_tests::wire::{End, Wire};
 
+const NOBODY: u32 = 65_534;
 const API: &str = "[[api]]\nname = \"a\"\nlisten_path = \"/\"\nrespond = { status = 200 }\n";
 
 fn config(place: &Place, kernel: &str) -> String {
@@ -95,13 +96,26 @@ fn without_root_limits_live_in_the_process_table() -> Result<()> {
     std::fs::set_permissions(place.folder(), std::fs::Permissions::from_mode(0o777))?;
     let program = place.folder().join("weir");
     std::fs::copy(binary()?, &program)?;
-    const NOBODY: u32 = 65_534;
     let mut command = Command::new(program);
     command.arg("run").arg("--config").arg(place.folder().join("weir.toml")).uid(NOBODY).gid(NOBODY);
     let weir = Weir::start_by(place, command)?;
     assert_eq!(weir.status("/kernel/mode")?, "off");
     let why = weir.status("/kernel/why")?.to_string();
-    assert!(why.contains("CAP_BPF") || why.contains("pin folder"), "{why}");
+    assert!(why.contains("CAP_BPF"), "{why}");
+    assert!(!weir.place.pins().exists(), "no folder is left to be in root's way");
+    Ok(())
+}
+
+#[test]
+fn a_pin_folder_of_another_user_is_refused() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let place = Place::new()?;
+    place.write_config(&config(&place, "mode = \"generic\"\ninterfaces = [\"lo\"]"))?;
+    std::fs::create_dir_all(place.pins())?;
+    std::os::unix::fs::chown(place.pins(), Some(NOBODY), None)?;
+    check_ends(&place, 3, "belongs to user 65534");
     Ok(())
 }
 
