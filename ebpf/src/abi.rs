@@ -10,10 +10,11 @@ use crate::gcra::Limit;
 mod tests;
 
 /// Version of everything in this file; appended to the pin directory's name.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Map names: the statics in `maps.rs` (bpf) carry the same identifiers.
 pub mod maps {
+    pub const SEEN: &str = "SEEN";
     pub const CLIENTS: &str = "CLIENTS";
     pub const FRONT: &str = "FRONT";
     pub const BUDGET: &str = "BUDGET";
@@ -31,9 +32,9 @@ pub mod maps {
     pub const EVENTS: &str = "EVENTS";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 15] = [
-        RULES, ACTIVE, SCOPE, OWN, ALLOW4, ALLOW6, DENY4, DENY6, BANS, CLIENTS, BUDGET, FRONT, COUNTERS,
-        EVENTS, CLOCK,
+    pub const ALL: [&str; 16] = [
+        RULES, ACTIVE, SCOPE, OWN, ALLOW4, ALLOW6, DENY4, DENY6, SEEN, BANS, CLIENTS, BUDGET, FRONT,
+        COUNTERS, EVENTS, CLOCK,
     ];
 }
 
@@ -47,6 +48,8 @@ pub mod programs {
 /// Smallest and default capacity of `CLIENTS`, in entries.
 pub const CLIENTS_MIN: u32 = 4_096;
 pub const CLIENTS_DEFAULT: u32 = 262_144;
+/// Byte cells of `SEEN`: 1 MiB, eight a word.
+pub const SEEN_CELLS: u32 = 1 << 20;
 /// Lines of `FRONT`, 64 bytes each (8 slots): 8 MiB.
 pub const FRONT_LINES: u32 = 1 << 17;
 /// Default capacity of `BANS`.
@@ -219,11 +222,12 @@ pub struct Rules {
     pub tick_shift: u64,
     /// Events a CPU may send in a tick.
     pub events_per_tick: u64,
-    /// Secret of this boot, mixed into FRONT's hash.
+    /// Secret of this boot, mixed into the hashes of SEEN and FRONT.
     pub seed: u64,
     /// Bits of `flags`.
     pub flags: u64,
-    pub spare: u64,
+    /// An epoch of SEEN is `jiffies >> epoch_shift`.
+    pub epoch_shift: u64,
 }
 
 /// Packets and bytes of one verdict and action in `COUNTERS`.
@@ -270,6 +274,10 @@ pub enum Op {
     Peek = 4,
     /// Write the kernel's jiffies to `CLOCK`, for who needs a ban's moment; no entry is touched.
     Clock = 5,
+    /// Mark the key's cell of `SEEN`: its packets meet BANS first.
+    Mark = 6,
+    /// Take the mark off; no entry is touched by either.
+    Unmark = 7,
 }
 
 /// Positions in the arguments of `charge`.

@@ -31,18 +31,24 @@ impl Place {
     }
 }
 
-/// Charges a packet that costs `cost_ns` under tolerance `tau_ns` to the source in `slots`. A lost
-/// swap passes: the winner was another packet within the budget.
+/// Charges a packet that costs `cost_ns` under tolerance `tau_ns` to the source in a line, whose slots
+/// `slot_at` knows. A lost swap passes: the winner was another packet within the budget.
 #[inline(always)]
-pub fn charge<C: Cell>(slots: [C; SLOTS], fingerprint: u32, cost_ns: u64, tau_ns: u64, now_ns: u64) -> bool {
+pub fn charge<C: Cell>(
+    slot_at: impl Fn(usize) -> C,
+    fingerprint: u32,
+    cost_ns: u64,
+    tau_ns: u64,
+    now_ns: u64,
+) -> bool {
     let now = (now_ns >> UNIT_SHIFT) & TAT_MASK;
     let own = u64::from(fingerprint) << TAT_BITS;
-    let [first, ..] = slots;
-    let mut slot = first;
+    let mut slot = slot_at(0);
     let mut old = 0;
     let mut debt = 0;
     let mut smallest = u64::MAX;
-    for candidate in slots {
+    for idx in 0..SLOTS {
+        let candidate = slot_at(idx);
         let value = candidate.load();
         // Half the range lies ahead of now, half behind: a TAT behind is no debt.
         let ahead = value.wrapping_sub(now) & TAT_MASK;
@@ -74,7 +80,8 @@ pub const fn limit_for(syn: bool, packets: Limit, syns: Limit) -> Limit {
 }
 
 /// Mixes a secret into the key; murmur's finaliser with the seed before and between.
-const fn mix(key: u64, seed: u64) -> u64 {
+#[inline(always)]
+pub(crate) const fn mix(key: u64, seed: u64) -> u64 {
     let mut hash = key ^ seed;
     hash = hash.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash ^= hash >> 32;

@@ -25,7 +25,7 @@ use weir_ebpf::verdict::Action;
 pub fn packets(ctx: XdpContext) -> u32 {
     let Some(rules) = maps::rules() else { return xdp_action::XDP_PASS };
     let length_bytes = ctx.length_bytes();
-    let decided = decide(&ctx, length_bytes, &maps::Kernel, rules);
+    let decided = decide(&ctx, length_bytes, &maps::Kernel(&ctx), rules);
     let action = decided.verdict.action(rules.flags);
     maps::count(decided.verdict.cell(action), length_bytes);
     if decided.verdict.is_drop() {
@@ -42,7 +42,7 @@ pub fn packets(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn sample(ctx: &XdpContext, decided: &Decided, action: Action, length_bytes: u32, rules: &Rules) {
     let jiffies = maps::jiffies();
-    let room = maps::Kernel.with_budget(|budget| {
+    let room = maps::Kernel(ctx).with_budget(|budget| {
         budget::roll(budget, rules, jiffies);
         budget::may_tell(budget, rules)
     });
@@ -89,6 +89,9 @@ pub extern "C" fn charge(ctx: *const u64) -> u32 {
     if op == Op::Prove as u64 {
         return proof::prove(key).map_or_else(refused, |()| 0);
     }
+    if op == Op::Mark as u64 || op == Op::Unmark as u64 {
+        return if maps::mark(key, op == Op::Mark as u64) { 0 } else { busy() };
+    }
     let word = match arg(charge_arg::WORD) {
         0 => Word::Packets,
         1 => Word::Bytes,
@@ -111,6 +114,7 @@ fn charge_entry(key: u64, op: u64, word: Word, n: u64, limit: &Limit) -> u32 {
     let now_ns = maps::now_ns();
     if op == Op::Charge as u64 {
         entry.prove();
+        maps::see(key);
         return match gcra::charge(cell, limit, n, now_ns) {
             Charged::Conforming { debt_ns } => ChargeAnswer::admitted(debt_ns).0,
             Charged::Over { debt_ns } => ChargeAnswer::denied(debt_ns).0,
@@ -154,7 +158,10 @@ fn charge_newcomer(key: u64, op: u64, word: Word, n: u64, limit: &Limit) -> u32 
         dropped: 0,
     };
     match maps::insert_client(key, &entry) {
-        Ok(()) => debt(tat_ns, now_ns),
+        Ok(()) => {
+            maps::see(key);
+            debt(tat_ns, now_ns)
+        }
         // Another thread was first: its entry is there now, and ours is charged by the caller's next try.
         Err(EEXIST) => ChargeAnswer::error(EEXIST.unsigned_abs()).0,
         Err(errno) => refused(errno),

@@ -4,20 +4,25 @@
 use core::intrinsics::{AtomicOrdering::Relaxed, atomic_cxchg};
 use core::ptr::{read_volatile, write_volatile};
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
     BANS_DEFAULT, Ban, Budget, CLIENTS_DEFAULT, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event,
-    FRONT_LINES, LIST_PREFIXES, OWN_ADDRESSES, PROVED, Rules, Word,
+    FRONT_LINES, LIST_PREFIXES, OWN_ADDRESSES, PROVED, Rules, SEEN_CELLS, Word,
 };
 use weir_ebpf::front::{self, Place, SLOTS};
 use weir_ebpf::gcra::Cell;
 use weir_ebpf::packet::Address;
 use weir_ebpf::path::{Entry, List, Maps};
 use weir_ebpf::scope::SCOPE_WORDS;
+use weir_ebpf::seen;
 use weir_ebpf::verdict::COUNTER_CELLS;
+
+use crate::proof;
 
 /// 64 bytes, so that a source's eight slots are one cache line.
 #[repr(C, align(64))]
@@ -44,6 +49,8 @@ static ALLOW6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(LIST_PREFIXES,
 static DENY4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
 #[map]
 static DENY6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+#[map]
+static SEEN: Array<u64> = Array::with_max_entries(SEEN_CELLS / 8, 0);
 /// Set at load: `[kernel] bans`.
 #[map]
 static BANS: HashMap<u64, Ban> = HashMap::with_max_entries(BANS_DEFAULT, 0);
@@ -185,10 +192,38 @@ impl Entry for ClientRef {
     }
 }
 
-/// The maps as the path sees them.
-pub struct Kernel;
+#[inline(always)]
+fn seen_word(word_idx: u32) -> Option<Shared> {
+    SEEN.get_ptr_mut(word_idx).map(Shared)
+}
 
-impl Maps for Kernel {
+/// The gate lets the client through from now on, for an epoch or two.
+#[inline(always)]
+pub fn see(key: u64) {
+    let Some(rules) = rules() else { return };
+    let place = seen::Place::of(key, rules.seed);
+    if let Some(word) = seen_word(place.word_idx) {
+        seen::see(word, place, seen::epoch(jiffies(), rules.epoch_shift));
+    }
+}
+
+/// Sends the key's packets to BANS first, or no longer. False when neighbours were faster.
+#[inline(always)]
+pub fn mark(key: u64, banned: bool) -> bool {
+    let Some(rules) = rules() else { return false };
+    let place = seen::Place::of(key, rules.seed);
+    let Some(word) = seen_word(place.word_idx) else { return false };
+    if banned {
+        seen::mark(word, place)
+    } else {
+        seen::unmark(word, place, seen::epoch(jiffies(), rules.epoch_shift))
+    }
+}
+
+/// The maps as the path sees them, and the packet's context for what only helpers know.
+pub struct Kernel<'a>(pub &'a XdpContext);
+
+impl Maps for Kernel<'_> {
     type Cell = Shared;
     type Entry = ClientRef;
 
@@ -220,8 +255,22 @@ impl Maps for Kernel {
     }
 
     #[inline(always)]
+    fn seen(&self, word_idx: u32) -> Option<Shared> {
+        seen_word(word_idx)
+    }
+
+    #[inline(always)]
     fn client(&self, key: ClientKey) -> Option<ClientRef> {
         client(key.0)
+    }
+
+    #[inline(always)]
+    fn is_connected(&self, key: ClientKey) -> bool {
+        let connected = proof::is_connected(self.0.as_ptr().cast()) != 0;
+        if connected {
+            prove_apart(key.0);
+        }
+        connected
     }
 
     #[inline(always)]
@@ -248,13 +297,21 @@ impl Maps for Kernel {
     }
 }
 
-/// A function of its own for the verifier: inlined, every path to it multiplies its eight branches.
-/// 1: conforms (also where the line is missing).
+/// A function of its own, for its entry is a good part of the stack. Whether the map took it.
 #[inline(never)]
-extern "C" fn front_charge(line_idx: u32, fingerprint: u32, cost_ns: u64, tau_ns: u64) -> u64 {
+extern "C" fn prove_apart(key: u64) -> u64 {
+    // Where the map refuses, the next packet is known by its socket again.
+    u64::from(proof::prove(key).is_ok())
+}
+
+/// A global function, which the verifier reads once: else every path to it multiplies its eight branches.
+/// 1: conforms (also where the line is missing).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn front_charge(line_idx: u32, fingerprint: u32, cost_ns: u64, tau_ns: u64) -> u64 {
     let Some(line) = FRONT.get_ptr_mut(line_idx) else { return 1 };
     let base = line.cast::<u64>();
-    // SAFETY: a line has SLOTS words, so each offset stays inside the value.
-    let slots = [0, 1, 2, 3, 4, 5, 6, 7].map(|idx| Shared(unsafe { base.add(idx) }));
-    u64::from(front::charge(slots, fingerprint, cost_ns, tau_ns, now_ns()))
+    // SAFETY: a line has SLOTS words and idx is below, so each offset stays inside the value.
+    let slot_at = |idx: usize| Shared(unsafe { base.add(idx) });
+    u64::from(front::charge(slot_at, fingerprint, cost_ns, tau_ns, now_ns()))
 }

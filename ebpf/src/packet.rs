@@ -22,6 +22,7 @@ pub enum Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Tcp {
+        source_port: u16,
         port: u16,
         syn: bool,
     },
@@ -280,13 +281,17 @@ fn tcp<F: Frame + ?Sized>(frame: &F, offset: usize, position: Position) -> Resul
     let Some(header) = frame.bytes::<20>(offset) else {
         return if position.more { Ok(Transport::Fragment) } else { Err(Verdict::TruncatedTcp) };
     };
-    let [_, _, port_hi, port_lo, _, _, _, _, _, _, _, _, data_offset, flags, ..] = header;
+    let [from_hi, from_lo, port_hi, port_lo, _, _, _, _, _, _, _, _, data_offset, flags, ..] = header;
     if data_offset >> 4 < 5 {
         return Err(Verdict::BadTcp);
     }
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
-    Ok(Transport::Tcp { port: u16::from_be_bytes([port_hi, port_lo]), syn: flags & (SYN | ACK) == SYN })
+    Ok(Transport::Tcp {
+        source_port: u16::from_be_bytes([from_hi, from_lo]),
+        port: u16::from_be_bytes([port_hi, port_lo]),
+        syn: flags & (SYN | ACK) == SYN,
+    })
 }
 
 #[inline(always)]

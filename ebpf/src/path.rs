@@ -7,7 +7,7 @@ use crate::gcra::{self, Cell, Charged};
 use crate::packet::{Address, Packet, parse};
 use crate::scope::{PortBit, SourceKind, own_key};
 use crate::verdict::Verdict;
-use crate::{budget, front};
+use crate::{budget, front, seen};
 
 /// What the path asks of the maps and clocks.
 pub trait Maps {
@@ -18,9 +18,14 @@ pub trait Maps {
     /// Whether an address of this host has this key.
     fn is_own(&self, own_key: u64) -> bool;
     fn is_listed(&self, list: List, source: &Address) -> bool;
+    /// A word of SEEN; None when the map is missing.
+    fn seen(&self, word_idx: u32) -> Option<Self::Cell>;
     /// First jiffy after the ban of `key`; None without a ban.
     fn ban_until(&self, key: ClientKey) -> Option<u64>;
     fn client(&self, key: ClientKey) -> Option<Self::Entry>;
+    /// Whether the packet at hand belongs to an established connection of this host; its client, whose
+    /// key this is, is proved then.
+    fn is_connected(&self, key: ClientKey) -> bool;
     /// Lends this CPU's budget; None when the map is missing.
     fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T>;
     /// Charges an unproved source's slot; whether it conforms.
@@ -79,12 +84,20 @@ fn judge<M: Maps>(packet: &Packet, length_bytes: u32, maps: &M, rules: &Rules) -
         return Verdict::Denied;
     }
     let key = packet.client();
-    if maps.ban_until(key).is_some_and(|until_jiffies| maps.jiffies() < until_jiffies) {
+    let jiffies = maps.jiffies();
+    let (place, epoch) = (seen::Place::of(key.0, rules.seed), seen::epoch(jiffies, rules.epoch_shift));
+    let Some(cell) = maps.seen(place.word_idx) else { return Verdict::NoRules };
+    let value = place.read(cell.load());
+    if value == seen::BANNED && maps.ban_until(key).is_some_and(|until_jiffies| jiffies < until_jiffies) {
         return Verdict::Banned;
     }
-    match maps.client(key) {
-        Some(entry) if entry.is_proved() => proved(entry, packet.class(), length_bytes, maps, rules),
-        Some(_) | None => unproved(key, packet.class(), maps, rules),
+    let entry = if seen::is_known(value, epoch) { maps.client(key) } else { None };
+    match entry {
+        Some(entry) if entry.is_proved() => {
+            seen::see(cell, place, epoch);
+            proved(entry, packet.class(), length_bytes, maps, rules)
+        }
+        Some(_) | None => unproved(key, packet.class(), jiffies, maps, rules),
     }
 }
 
@@ -134,10 +147,10 @@ fn proved<M: Maps>(entry: M::Entry, class: Class, length_bytes: u32, maps: &M, r
     Verdict::Conforming
 }
 
-/// Everybody else: the class's budget first, where a flood ends without a clock read, then the source's own slot.
+/// Everybody else: the class's budget first, where a flood ends without a clock read, then the source's
+/// own slot. Beyond the budget a client that was forgotten while its connection idled is known by its socket.
 #[inline(always)]
-fn unproved<M: Maps>(key: ClientKey, class: Class, maps: &M, rules: &Rules) -> Verdict {
-    let jiffies = maps.jiffies();
+fn unproved<M: Maps>(key: ClientKey, class: Class, jiffies: u64, maps: &M, rules: &Rules) -> Verdict {
     let room = maps.with_budget(|budget| {
         budget::roll(budget, rules, jiffies);
         budget::has_room(budget, rules, class)
@@ -145,6 +158,7 @@ fn unproved<M: Maps>(key: ClientKey, class: Class, maps: &M, rules: &Rules) -> V
     if room != Some(true) {
         return match class {
             Class::Syn => Verdict::BudgetSyn,
+            Class::Tcp if maps.is_connected(key) => Verdict::Connected,
             Class::Tcp => Verdict::BudgetTcp,
             Class::Other => Verdict::BudgetOther,
         };

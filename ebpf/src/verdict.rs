@@ -18,6 +18,8 @@ pub enum Verdict {
     Allowed,
     Conforming,
     Unproved,
+    /// Beyond the budget, but of an established connection of this host.
+    Connected,
     // Could not be parsed: left to the stack, or dropped by rule.
     TruncatedEthernet,
     TruncatedVlan,
@@ -58,6 +60,7 @@ const LABELS: [&str; Verdict::COUNT] = [
     "allowed",
     "conforming",
     "unproved",
+    "connected",
     "truncated_ethernet",
     "truncated_vlan",
     "vlan_depth",

@@ -88,7 +88,11 @@ pub fn fragment(next_header: u8, offset: u16, more: bool, payload: &[u8]) -> Vec
 }
 
 pub fn tcp(port: u16, flags: u8) -> Vec<u8> {
-    let mut header = vec![0x9c, 0x40];
+    tcp_from(40_000, port, flags)
+}
+
+pub fn tcp_from(source_port: u16, port: u16, flags: u8) -> Vec<u8> {
+    let mut header = source_port.to_be_bytes().to_vec();
     header.extend(port.to_be_bytes());
     header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     header

@@ -12,11 +12,13 @@ use weir_ebpf::gcra;
 use weir_ebpf::packet::Address;
 use weir_ebpf::path::{Decided, Entry, List, Maps, decide};
 use weir_ebpf::scope::own_key;
+use weir_ebpf::seen;
 
 /// A world of clients, lists and bans; its entries are leaked, since tests are short.
 pub struct HostPath {
     lists: Wanted,
-    pub bans: HashMap<ClientKey, u64>,
+    bans: HashMap<ClientKey, u64>,
+    seen: RefCell<HashMap<u32, &'static Cell<u64>>>,
     clients: HashMap<ClientKey, &'static HostEntry>,
     budget: RefCell<Budget>,
     front: RefCell<HashMap<u32, &'static [Cell<u64>; SLOTS]>>,
@@ -31,6 +33,7 @@ impl HostPath {
         Self {
             lists,
             bans: HashMap::new(),
+            seen: RefCell::default(),
             clients: HashMap::new(),
             budget: RefCell::default(),
             front: RefCell::default(),
@@ -52,6 +55,25 @@ impl HostPath {
         }
         entry.flags.set(PROVED);
         self.clients.insert(key, Box::leak(Box::new(entry)));
+        let (cell, place, epoch) = self.cell_of(key);
+        seen::see(cell, place, epoch);
+    }
+
+    /// Bans until a moment in jiffies.
+    pub fn ban(&mut self, key: ClientKey, until_jiffies: u64) {
+        self.bans.insert(key, until_jiffies);
+        let (cell, place, _) = self.cell_of(key);
+        assert!(seen::mark(cell, place));
+    }
+
+    fn cell_of(&self, key: ClientKey) -> (HostCell, seen::Place, u8) {
+        let rules = &self.lists.rules;
+        let place = seen::Place::of(key.0, rules.seed);
+        (self.seen_word(place.word_idx), place, seen::epoch(JIFFIES, rules.epoch_shift))
+    }
+
+    fn seen_word(&self, word_idx: u32) -> HostCell {
+        HostCell(self.seen.borrow_mut().entry(word_idx).or_insert_with(|| Box::leak(Box::default())))
     }
 
     /// What the client's entry says now.
@@ -150,8 +172,17 @@ impl Maps for HostPath {
         self.bans.get(&key).copied()
     }
 
+    fn seen(&self, word_idx: u32) -> Option<HostCell> {
+        Some(self.seen_word(word_idx))
+    }
+
     fn client(&self, key: ClientKey) -> Option<&'static HostEntry> {
         self.clients.get(&key).copied()
+    }
+
+    /// This host has no sockets.
+    fn is_connected(&self, _: ClientKey) -> bool {
+        false
     }
 
     fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T> {
@@ -162,7 +193,8 @@ impl Maps for HostPath {
         let place = Place::of(key.0, rules.seed, FRONT_LINES);
         let mut lines = self.front.borrow_mut();
         let line = *lines.entry(place.line_idx).or_insert_with(|| Box::leak(Box::default()));
-        front::charge(line.each_ref().map(HostCell), place.fingerprint, cost_ns, tau_ns, NOW_NS)
+        let slot_at = |idx: usize| HostCell(line.get(idx).expect("an index below SLOTS"));
+        front::charge(slot_at, place.fingerprint, cost_ns, tau_ns, NOW_NS)
     }
 
     fn jiffies(&self) -> u64 {

@@ -61,6 +61,7 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
             hash_bytes(bans, size_of::<abi::Ban>() as u64),
             format!("{bans} entries of BANS"),
         );
+        part("kernel gate", u64::from(abi::SEEN_CELLS), "cells of SEEN".to_owned());
         part("kernel front", u64::from(abi::FRONT_LINES) * 64, "slots of unproved sources".to_owned());
         let prefixes = (kernel.allow.len() + kernel.deny.len() + kernel.management.len()) as u64;
         let lists = (prefixes + u64::from(abi::OWN_ADDRESSES)) * TRIE_PREFIX;

@@ -15,6 +15,9 @@ use crate::plane::{Wanted, jiffies_hz};
 
 /// The longest tick of the budgets: a flood that spends one waits for the next.
 const TICK_MAX_MS: u64 = 4;
+/// An epoch of SEEN at most, and more than half of this: a client is known for one epoch after its last
+/// packet, and forgotten after two; then its socket or its next handshake makes it known again.
+const EPOCH_SECONDS: u64 = 66;
 /// Sampled events of a CPU in a tick: a thousand a second at 250 Hz.
 const EVENTS_PER_TICK: u64 = 4;
 
@@ -42,7 +45,7 @@ pub fn wanted(
         events_per_tick: EVENTS_PER_TICK,
         seed: 0,
         flags: rule_flags.into_iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag),
-        spare: 0,
+        epoch_shift: epoch_shift(hz),
     };
     Wanted {
         rules,
@@ -70,6 +73,11 @@ fn ports(config: &Config, listeners: &[SocketAddr]) -> Vec<PortBit> {
 fn tick_shift(hz: u64) -> u64 {
     let jiffies = (hz * TICK_MAX_MS / 1_000).max(1);
     u64::from(jiffies.ilog2())
+}
+
+/// The largest power of two of jiffies within [`EPOCH_SECONDS`], as a shift.
+fn epoch_shift(hz: u64) -> u64 {
+    u64::from((hz * EPOCH_SECONDS).max(1).ilog2())
 }
 
 /// Packets a tick from packets a second, rounded up so that no class is closed.

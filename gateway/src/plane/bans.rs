@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aya::maps::{IterableMap as _, Map, MapData, MapError};
 use weir_ebpf::abi::{Ban, maps};
+use weir_ebpf::seen::Place;
 
 use super::clock::jiffies_hz;
 use super::maps::open;
@@ -33,6 +34,9 @@ struct KernelRows {
     maps: Arc<Maps>,
     charge: Arc<Charge>,
     tick_ns: u64,
+    seed: u64,
+    /// Bans by the cell of SEEN that sends packets to them; its mark goes with the last.
+    marks: HashMap<Place, u32>,
 }
 
 /// A ban as it is told.
@@ -77,8 +81,13 @@ impl Bans {
     ) -> Result<Self, BanError> {
         let map: aya::maps::HashMap<MapData, u64, Ban> = open(pins, maps::BANS, Map::HashMap)?;
         let capacity = in_bans(map.map().info())?.max_entries();
-        let kernel = KernelRows { map, maps, charge, tick_ns: 1_000_000_000 / jiffies_hz().max(1) };
+        let seed = maps.rules()?.seed;
+        let tick_ns = 1_000_000_000 / jiffies_hz().max(1);
+        let mut kernel = KernelRows { map, maps, charge, tick_ns, seed, marks: HashMap::new() };
         let rows = kernel.read(now_ns)?;
+        for key in rows.keys() {
+            kernel.mark(*key)?;
+        }
         Ok(Self { state: Mutex::new(State { rows, kernel: Some(kernel) }), capacity })
     }
 
@@ -152,6 +161,9 @@ impl BanRow {
 impl State {
     fn set(&mut self, row: BanRow, now_ns: u64) -> Result<(), BanError> {
         if let Some(kernel) = &mut self.kernel {
+            if !self.rows.contains_key(&row.key) {
+                kernel.mark(row.key)?;
+            }
             kernel.set(row, now_ns)?;
         }
         self.rows.insert(row.key, row);
@@ -161,6 +173,9 @@ impl State {
     fn remove(&mut self, key: ClientKey) -> Result<Option<BanRow>, BanError> {
         if let Some(kernel) = &mut self.kernel {
             kernel.remove(key)?;
+            if self.rows.contains_key(&key) {
+                kernel.unmark(key)?;
+            }
         }
         Ok(self.rows.remove(&key))
     }
@@ -202,6 +217,25 @@ impl KernelRows {
             BanReason::Operator => Ban::OPERATOR,
         };
         in_bans(self.map.insert(row.key.0, Ban { until_jiffies, reason, level: row.level }, 0))
+    }
+
+    /// Counts a ban of the key's cell and marks it.
+    fn mark(&mut self, key: ClientKey) -> Result<(), BanError> {
+        self.charge.mark(key, true)?;
+        *self.marks.entry(Place::of(key.0, self.seed)).or_default() += 1;
+        Ok(())
+    }
+
+    fn unmark(&mut self, key: ClientKey) -> Result<(), BanError> {
+        let place = Place::of(key.0, self.seed);
+        match self.marks.get_mut(&place) {
+            Some(bans) if *bans > 1 => *bans -= 1,
+            Some(_) | None => {
+                self.charge.mark(key, false)?;
+                self.marks.remove(&place);
+            }
+        }
+        Ok(())
     }
 
     fn remove(&mut self, key: ClientKey) -> Result<(), BanError> {

@@ -60,6 +60,12 @@ impl Charge {
         self.run(key, Op::Prove, Word::Requests, 0, &Limit::NONE).map(drop)
     }
 
+    /// Sends the client's packets to BANS first, or no longer.
+    pub(super) fn mark(&self, key: ClientKey, banned: bool) -> Result<(), ChargeError> {
+        let op = if banned { Op::Mark } else { Op::Unmark };
+        self.run(key, op, Word::Requests, 0, &Limit::NONE).map(drop)
+    }
+
     /// Has the kernel write its jiffies to CLOCK.
     pub(super) fn tell_jiffies(&self) -> Result<(), ChargeError> {
         self.run(ClientKey(0), Op::Clock, Word::Requests, 0, &Limit::NONE).map(drop)

@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that reaches beyond its own bytes should fail")]
 
 mod bad_days;
+mod gate;
 mod lifecycle;
 mod packets;
 mod planes;

@@ -392,8 +392,17 @@ fn limits() -> [Limit; 4] {
 }
 
 fn rules() -> Rules {
-    Rules { limits: limits(), budget: [100_000; 3], events_per_tick: 1_000, ..Rules::default() }
+    Rules {
+        limits: limits(),
+        budget: [100_000; 3],
+        events_per_tick: 1_000,
+        epoch_shift: ONE_EPOCH,
+        ..Rules::default()
+    }
 }
+
+/// An epoch longer than any test.
+const ONE_EPOCH: u64 = 63;
 
 /// Beyond every tolerance above.
 const OWED_NS: u64 = 60_000_000_000;
@@ -430,10 +439,10 @@ const OWING: [(u8, Option<(Word, u64)>); 4] = [
 fn host_world() -> HostPath {
     let mut host = HostPath::new(lists());
     for key in clients(BANNED) {
-        host.bans.insert(key, JIFFIES + 1);
+        host.ban(key, JIFFIES + 1);
     }
     for key in clients(BAN_OVER) {
-        host.bans.insert(key, JIFFIES);
+        host.ban(key, JIFFIES);
     }
     for (kind, owes) in OWING {
         for key in clients(kind) {

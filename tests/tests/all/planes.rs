@@ -26,6 +26,8 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 7);
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PORT: u16 = 8_080;
 const XDP_PASS: u32 = 2;
+/// An epoch longer than any test.
+const ONE_EPOCH: u64 = 63;
 
 /// What k saturating threads were admitted; how long the word was asked until its last refusal, when
 /// nothing was left in it, and how long at most.
@@ -96,7 +98,7 @@ fn saturate_packets(word: Word, rate: &Rate, flags: u8, unit: u64) -> Result<()>
     let mut limits = [Limit::NONE; 4];
     limits[word as usize] = rate.limit();
     let wanted = Wanted {
-        rules: Rules { limits, ..Rules::default() },
+        rules: Rules { limits, epoch_shift: ONE_EPOCH, ..Rules::default() },
         ports: vec![PortBit::tcp(PORT)],
         own: vec![IpAddr::V4(OWN)],
         ..Wanted::default()

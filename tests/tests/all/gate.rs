@@ -1,0 +1,125 @@
+//! The gate in front of BANS and CLIENTS: who is known, for how long, and what makes him known again.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use weir::kernel;
+use weir::model::ClientKey;
+use weir::plane::{BanReason, Wanted, now_ns};
+use weir_ebpf::abi::{Rules, SEEN_CELLS};
+use weir_ebpf::scope::PortBit;
+use weir_ebpf::seen::Place;
+use weir_tests::frames::{ACK, TCP, V4, ethernet, tcp_from};
+use weir_tests::kernel_path::KernelPath;
+use weir_tests::netns::Netns;
+use weir_tests::root::require_root;
+use weir_tests::wait::let_pass;
+
+/// 32 jiffies an epoch, 320 ms at most; whoever was silent for two is forgotten.
+const SHORT: u64 = 5;
+const FORGOTTEN: Duration = Duration::from_millis(700);
+
+fn load(port: u16, epoch_shift: u64) -> Result<KernelPath> {
+    let kernel = KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    // No budget at all: only who is known passes.
+    let wanted = Wanted {
+        rules: Rules { epoch_shift, ..Rules::default() },
+        ports: vec![PortBit::tcp(port)],
+        ..Wanted::default()
+    };
+    kernel.maps.apply(&wanted, 77)?;
+    Ok(kernel)
+}
+
+fn ack(source: SocketAddrV4, port: u16) -> Vec<u8> {
+    let header = V4 {
+        source: *source.ip(),
+        destination: Ipv4Addr::LOCALHOST,
+        protocol: TCP,
+        fragment: 0,
+        option_words: 0,
+    };
+    ethernet(0x0800, &header.bytes(&tcp_from(source.port(), port, ACK)))
+}
+
+/// The verdict that one run of the frame counts.
+fn verdict(kernel: &mut KernelPath, frame: &[u8]) -> Result<String> {
+    let before = kernel.maps.counters()?;
+    kernel.run(frame)?;
+    let counted = kernel.counted_since(&before)?;
+    Ok(counted.first().map(|row| row.verdict.to_owned()).unwrap_or_default())
+}
+
+#[test]
+fn a_connection_that_idled_past_its_epochs_goes_on() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    Netns::new("idle")?.run(|| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let _accepted = listener.accept()?;
+        let mut kernel = load(port, SHORT)?;
+        let SocketAddr::V4(known) = client.local_addr()? else { bail!("bound to IPv4") };
+        let own = ack(known, port);
+        let strange = ack(SocketAddrV4::new(*known.ip(), known.port() ^ 1), port);
+        assert_eq!(verdict(&mut kernel, &strange)?, "budget_tcp", "nobody's connection");
+        assert_eq!(verdict(&mut kernel, &own)?, "connected");
+        assert_eq!(verdict(&mut kernel, &strange)?, "conforming", "its client is proved again");
+        for _ in 0..3 {
+            let_pass(FORGOTTEN);
+            assert_eq!(verdict(&mut kernel, &strange)?, "budget_tcp", "forgotten");
+            assert_eq!(verdict(&mut kernel, &own)?, "connected");
+        }
+        drop(client);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_ban_and_its_end_leave_whoever_shares_the_cell_alone() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let port = 8_080;
+    let mut kernel = load(port, 63)?;
+    let seed = kernel.maps.rules()?.seed;
+    let place = |bits: u32| Place::of(ClientKey::v4(bits.to_be_bytes()).0, seed);
+    let banned = 0x0a00_0001;
+    let sharers: Vec<u32> = (0x0b00_0000..0x0b00_0000 + 16 * SEEN_CELLS)
+        .filter(|bits| place(*bits) == place(banned))
+        .take(2)
+        .collect();
+    let [neighbour, other] = sharers[..] else { panic!("sixteen times as many keys as cells") };
+    let key = |bits: u32| ClientKey::v4(bits.to_be_bytes());
+    let frame = |bits: u32| ack(SocketAddrV4::new(Ipv4Addr::from_bits(bits), 1_024), port);
+    for client in [banned, neighbour, other] {
+        kernel.charge.prove(key(client))?;
+    }
+    let bans = kernel.bans()?;
+    bans.add(key(banned), BanReason::Operator, 0, None, now_ns())?;
+    bans.add(key(other), BanReason::Operator, 0, None, now_ns())?;
+    let all = |kernel: &mut KernelPath| -> Result<[String; 3]> {
+        Ok([
+            verdict(kernel, &frame(banned))?,
+            verdict(kernel, &frame(neighbour))?,
+            verdict(kernel, &frame(other))?,
+        ])
+    };
+    assert_eq!(all(&mut kernel)?, ["banned", "conforming", "banned"]);
+    bans.remove(key(other), now_ns())?;
+    assert_eq!(all(&mut kernel)?, ["banned", "conforming", "conforming"], "one mark, two bans");
+    bans.remove(key(banned), now_ns())?;
+    assert_eq!(all(&mut kernel)?, ["conforming", "conforming", "conforming"]);
+    bans.add(key(banned), BanReason::Operator, 0, None, now_ns())?;
+    let successor = kernel.bans()?;
+    assert!(successor.remove(key(banned), now_ns())?);
+    assert_eq!(
+        all(&mut kernel)?,
+        ["conforming", "conforming", "conforming"],
+        "a successor counts what it finds"
+    );
+    Ok(())
+}
