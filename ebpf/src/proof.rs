@@ -48,8 +48,9 @@ pub fn established(ctx: &SockOpsContext) {
 /// Whether this host has an established connection that the packet belongs to. Not those of containers:
 /// the look-up stays in the interface's network namespace. 1 or 0.
 ///
-/// A function of its own that reads the packet again: kept through the whole path, the addresses would not
-/// fit the 512 bytes of stack.
+/// A global function, which the verifier reads once, and one that reads the packet again: kept through
+/// the whole path, the addresses would not fit the 512 bytes of stack.
+#[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn is_connected(ctx: *mut xdp_md) -> u64 {
     let ctx = XdpContext::new(ctx);

@@ -7,5 +7,6 @@ mod lifecycle;
 mod packets;
 mod planes;
 mod rig;
+mod verifier;
 
 mod peers;
