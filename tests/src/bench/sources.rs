@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
 use nix::unistd::Pid;
+use weir_ebpf::abi;
 
 use super::report::{Folder, step};
 use super::testbed::{Family, Flood, Ground, TCP_PORT, Testbed, UDP_PORT};
@@ -49,7 +52,7 @@ pub fn run(arguments: &Arguments, out: &Folder) -> Result<()> {
     let ceiling = ceiling.context("weir check names no ceiling")?;
     let mut table = Table::new(["after", "resident MiB", "maps MiB", "ceiling MiB"]);
     let mut note = |what: String| -> Result<()> {
-        let memory = memory(weir.pid())?;
+        let memory = memory(weir.pid(), &weir.place.pins())?;
         step(&format!("{what}: {} MiB resident, {} MiB of maps", memory.resident >> 20, memory.maps >> 20));
         table.row([what, mebibytes(memory.resident), mebibytes(memory.maps), mebibytes(ceiling)]);
         ensure!(memory.resident + memory.maps <= ceiling, "beyond the ceiling of {ceiling} bytes");
@@ -67,7 +70,8 @@ pub fn run(arguments: &Arguments, out: &Folder) -> Result<()> {
     ground.server.run(|| peers(arguments.peers))?;
     note(format!("{} real peers", arguments.peers))?;
     let notes =
-        ["resident: keeper and gateway; maps: memory of the BPF maps that they hold, by fdinfo".to_owned()];
+        ["resident: keeper and gateway; maps: memory of the BPF maps, theirs and the rig's, by fdinfo"
+            .to_owned()];
     out.table("sources", "sources: memory under ten million sources", &table, &notes)
 }
 
@@ -144,9 +148,12 @@ fn peers(count: u32) -> Result<()> {
     Ok(())
 }
 
-fn memory(keeper: Pid) -> Result<Memory> {
+/// `pins`: some maps are held by programs alone, so they are opened here to be seen.
+fn memory(keeper: Pid, pins: &Path) -> Result<Memory> {
     let mut maps = BTreeMap::new();
-    for pid in children(keeper).into_iter().chain([keeper]) {
+    let opened = abi::maps::ALL.iter().map(|name| MapData::from_pin(pins.join(name)));
+    let _opened = opened.collect::<Result<Vec<_>, _>>()?;
+    for pid in children(keeper).into_iter().chain([keeper, Pid::this()]) {
         collect_maps(pid, &mut maps)?;
     }
     Ok(Memory { resident: family_resident_bytes(keeper)?, maps: maps.values().sum() })
