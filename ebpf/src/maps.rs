@@ -197,27 +197,27 @@ fn seen_word(word_idx: u32) -> Option<Shared> {
     SEEN.get_ptr_mut(word_idx).map(Shared)
 }
 
+/// The key's cell, and what it holds when the client is seen now.
+#[inline(always)]
+fn seen_cell(key: u64) -> Option<(Shared, seen::Place, u8)> {
+    let rules = rules()?;
+    let place = seen::Place::of(key, rules.seed);
+    Some((seen_word(place.word_idx)?, place, seen::epoch(jiffies(), rules.epoch_shift)))
+}
+
 /// The gate lets the client through from now on, for an epoch or two.
 #[inline(always)]
 pub fn see(key: u64) {
-    let Some(rules) = rules() else { return };
-    let place = seen::Place::of(key, rules.seed);
-    if let Some(word) = seen_word(place.word_idx) {
-        seen::see(word, place, seen::epoch(jiffies(), rules.epoch_shift));
+    if let Some((word, place, epoch)) = seen_cell(key) {
+        seen::see(word, place, epoch);
     }
 }
 
 /// Sends the key's packets to BANS first, or no longer. False when neighbours were faster.
 #[inline(always)]
 pub fn mark(key: u64, banned: bool) -> bool {
-    let Some(rules) = rules() else { return false };
-    let place = seen::Place::of(key, rules.seed);
-    let Some(word) = seen_word(place.word_idx) else { return false };
-    if banned {
-        seen::mark(word, place)
-    } else {
-        seen::unmark(word, place, seen::epoch(jiffies(), rules.epoch_shift))
-    }
+    let Some((word, place, epoch)) = seen_cell(key) else { return false };
+    if banned { seen::mark(word, place) } else { seen::unmark(word, place, epoch) }
 }
 
 /// The maps as the path sees them, and the packet's context for what only helpers know.
@@ -297,11 +297,11 @@ impl Maps for Kernel<'_> {
     }
 }
 
-/// A function of its own, for its entry is a good part of the stack. Whether the map took it.
+/// A function of its own, for its entry is a good part of the stack.
 #[inline(never)]
-extern "C" fn prove_apart(key: u64) -> u64 {
+extern "C" fn prove_apart(key: u64) {
     // Where the map refuses, the next packet is known by its socket again.
-    u64::from(proof::prove(key).is_ok())
+    proof::prove(key).unwrap_or(());
 }
 
 /// A global function, which the verifier reads once: else every path to it multiplies its eight branches.

@@ -3,7 +3,7 @@
 //! change is a compare-and-swap and none undoes another.
 
 use crate::abi::SEEN_CELLS;
-use crate::gcra::Cell;
+use crate::gcra::{Cell, TRIES};
 
 #[cfg(test)]
 mod tests;
@@ -14,8 +14,6 @@ pub const UNKNOWN: u8 = 0;
 pub const BANNED: u8 = 255;
 /// Epochs before a number comes again.
 const EPOCHS: u64 = 128;
-/// Swaps that a change tries; losses mean that neighbours changed within nanoseconds.
-const TRIES: usize = 8;
 
 /// A key's cell: its word and its byte in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -15,13 +15,12 @@ pub struct MemoryCgroup {
 
 impl MemoryCgroup {
     pub fn new(limit_bytes: u64) -> Result<Self> {
-        let (root, limit) = match Path::new(V1).is_dir() {
-            true => (V1, "memory.limit_in_bytes"),
-            false => {
-                std::fs::write(format!("{V2}/cgroup.subtree_control"), "+memory")
-                    .context("enabling the memory controller")?;
-                (V2, "memory.max")
-            }
+        let (root, limit) = if Path::new(V1).is_dir() {
+            (V1, "memory.limit_in_bytes")
+        } else {
+            std::fs::write(format!("{V2}/cgroup.subtree_control"), "+memory")
+                .context("enabling the memory controller")?;
+            (V2, "memory.max")
         };
         let folder = Path::new(root).join(format!("weir-test-{}", std::process::id()));
         std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;

@@ -65,7 +65,7 @@ pub fn stay_on(cpu: usize) -> Result<()> {
 }
 
 /// Who comes first on a shared core: -20 before, 19 after everybody else.
-pub fn give_way(thread: Pid, nice: i8) -> Result<()> {
+pub fn renice(thread: Pid, nice: i8) -> Result<()> {
     run(&["renice", "-n", &nice.to_string(), "-p", &thread.to_string()]).map(drop)
 }
 

@@ -20,7 +20,15 @@ pub struct KernelPath {
 /// A pin folder, removed with everything in it.
 struct Folder(PathBuf);
 
+/// An `epoch_shift` whose epochs are longer than any test.
+pub const ONE_EPOCH: u64 = 63;
+
 impl KernelPath {
+    /// With the smallest maps.
+    pub fn small() -> Result<Self> {
+        Self::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })
+    }
+
     pub fn load(config: kernel::Config) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("weir-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -10,7 +10,7 @@ use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use nix::unistd::gettid;
 use weir::plane::now_ns;
 
-use crate::cpu::{give_way, stay_on};
+use crate::cpu::{renice, stay_on};
 use crate::flow::Flow;
 use crate::wait::after;
 use crate::wire::End;
@@ -111,7 +111,7 @@ impl<'a> Generator<'a> {
         let time_ns = end.netns.run(|| {
             stay_on(*cpu)?;
             // A flood comes from elsewhere: who shares the core with its maker must not pay for it.
-            give_way(gettid(), 19)?;
+            renice(gettid(), 19)?;
             match pace {
                 Pace::Unpaced => run_unpaced(program, frame, bound.frames, end_ns),
                 Pace::PerSecond(rate) => run_paced(program, frame, bound.frames, rate, end_ns),

@@ -8,7 +8,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::cpu::give_way;
+use crate::cpu::renice;
 use crate::netns::{Netns, run};
 
 /// One end of a pair.
@@ -139,7 +139,7 @@ impl End<'_> {
         only.set(cpu)?;
         sched_setaffinity(thread, &only).context("moving the receive thread")?;
         // As a card's interrupts do: receiving comes before any process on its core.
-        give_way(thread, -20)?;
+        renice(thread, -20)?;
         Ok(thread)
     }
 }

@@ -29,8 +29,8 @@ const CONNECTION: u64 = 24 << 10;
 const IDLE_UPSTREAM: u64 = 16 << 10;
 /// Keeper and gateway before the first client: binary, heap, stacks.
 const PROCESSES: u64 = 64 << 20;
-/// A ban in the gateway's own map.
-const BAN_ROW: u64 = 96;
+/// A ban in the gateway's own map, and the count of its cell of SEEN.
+const BAN_ROW: u64 = 128;
 
 /// The whole and its parts, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -86,7 +86,8 @@ impl Bans {
         let mut kernel = KernelRows { map, maps, charge, tick_ns, seed, marks: HashMap::new() };
         let rows = kernel.read(now_ns)?;
         for key in rows.keys() {
-            kernel.mark(*key)?;
+            kernel.charge.mark(*key, true)?;
+            kernel.count_mark(*key);
         }
         Ok(Self { state: Mutex::new(State { rows, kernel: Some(kernel) }), capacity })
     }
@@ -161,10 +162,10 @@ impl BanRow {
 impl State {
     fn set(&mut self, row: BanRow, now_ns: u64) -> Result<(), BanError> {
         if let Some(kernel) = &mut self.kernel {
-            if !self.rows.contains_key(&row.key) {
-                kernel.mark(row.key)?;
-            }
             kernel.set(row, now_ns)?;
+            if !self.rows.contains_key(&row.key) {
+                kernel.count_mark(row.key);
+            }
         }
         self.rows.insert(row.key, row);
         Ok(())
@@ -216,14 +217,12 @@ impl KernelRows {
             BanReason::Shed => Ban::SHED,
             BanReason::Operator => Ban::OPERATOR,
         };
+        self.charge.mark(row.key, true)?;
         in_bans(self.map.insert(row.key.0, Ban { until_jiffies, reason, level: row.level }, 0))
     }
 
-    /// Counts a ban of the key's cell and marks it.
-    fn mark(&mut self, key: ClientKey) -> Result<(), BanError> {
-        self.charge.mark(key, true)?;
+    fn count_mark(&mut self, key: ClientKey) {
         *self.marks.entry(Place::of(key.0, self.seed)).or_default() += 1;
-        Ok(())
     }
 
     fn unmark(&mut self, key: ClientKey) -> Result<(), BanError> {

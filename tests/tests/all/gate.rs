@@ -4,14 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use weir::kernel;
 use weir::model::ClientKey;
 use weir::plane::{BanReason, Wanted, now_ns};
 use weir_ebpf::abi::{Rules, SEEN_CELLS};
 use weir_ebpf::scope::PortBit;
 use weir_ebpf::seen::Place;
 use weir_tests::frames::{ACK, TCP, V4, ethernet, tcp_from};
-use weir_tests::kernel_path::KernelPath;
+use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
 use weir_tests::netns::Netns;
 use weir_tests::root::require_root;
 use weir_tests::wait::let_pass;
@@ -21,7 +20,7 @@ const SHORT: u64 = 5;
 const FORGOTTEN: Duration = Duration::from_millis(700);
 
 fn load(port: u16, epoch_shift: u64) -> Result<KernelPath> {
-    let kernel = KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    let kernel = KernelPath::small()?;
     // No budget at all: only who is known passes.
     let wanted = Wanted {
         rules: Rules { epoch_shift, ..Rules::default() },
@@ -84,7 +83,7 @@ fn a_ban_and_its_end_leave_whoever_shares_the_cell_alone() -> Result<()> {
         return Ok(());
     }
     let port = 8_080;
-    let mut kernel = load(port, 63)?;
+    let mut kernel = load(port, ONE_EPOCH)?;
     let seed = kernel.maps.rules()?.seed;
     let place = |bits: u32| Place::of(ClientKey::v4(bits.to_be_bytes()).0, seed);
     let banned = 0x0a00_0001;

@@ -4,7 +4,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
-use weir::kernel;
 use weir::model::Rate;
 use weir::plane::{BanReason, Events, Wanted, fresh_seed, now_ns};
 use weir_ebpf::abi::{ClientKey, Rules, Word, flags};
@@ -15,7 +14,7 @@ use weir_tests::frames::{
     ACK, SYN, TCP, UDP, V4, authentication, ethernet, extension, fragment, tagged, tcp, udp, v6,
 };
 use weir_tests::host_path::{HostPath, JIFFIES};
-use weir_tests::kernel_path::KernelPath;
+use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
 use weir_tests::root::require_root;
 
 const IPV4: u16 = 0x0800;
@@ -401,9 +400,6 @@ fn rules() -> Rules {
     }
 }
 
-/// An epoch longer than any test.
-const ONE_EPOCH: u64 = 63;
-
 /// Beyond every tolerance above.
 const OWED_NS: u64 = 60_000_000_000;
 
@@ -453,7 +449,7 @@ fn host_world() -> HostPath {
 }
 
 fn kernel_world() -> Result<KernelPath> {
-    let kernel = KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    let kernel = KernelPath::small()?;
     kernel.maps.apply(&lists(), fresh_seed())?;
     let bans = kernel.bans()?;
     for key in clients(BANNED) {

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
-use weir::kernel;
 use weir::model::{Client, ClientKey, Decision, Limit, Origin, Rate};
 use weir::plane::{Plane, Wanted, now_ns};
 use weir_ebpf::abi::{CLASSES, Rules, Word, flags};
 use weir_ebpf::scope::PortBit;
 use weir_tests::frames::{ACK, SYN, TCP, V4, ethernet, tcp};
-use weir_tests::kernel_path::KernelPath;
+use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
 use weir_tests::netns::Netns;
 use weir_tests::root::require_root;
 use weir_tests::wait::let_pass;
@@ -26,9 +25,6 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 7);
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PORT: u16 = 8_080;
 const XDP_PASS: u32 = 2;
-/// An epoch longer than any test.
-const ONE_EPOCH: u64 = 63;
-
 /// What k saturating threads were admitted; how long the word was asked until its last refusal, when
 /// nothing was left in it, and how long at most.
 struct Saturated {
@@ -93,8 +89,7 @@ fn frame(flags: u8) -> Vec<u8> {
 
 /// The word `word` of one proved client under `rate` and no other limit, charged by k XDP test runs.
 fn saturate_packets(word: Word, rate: &Rate, flags: u8, unit: u64) -> Result<()> {
-    let mut kernel =
-        KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    let mut kernel = KernelPath::small()?;
     let mut limits = [Limit::NONE; 4];
     limits[word as usize] = rate.limit();
     let wanted = Wanted {
@@ -134,7 +129,7 @@ fn requests_from_k_threads_keep_the_kernels_word_exact() -> Result<()> {
     if !require_root() {
         return Ok(());
     }
-    let kernel = KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    let kernel = KernelPath::small()?;
     let plane = Plane::new(Some(std::sync::Arc::clone(&kernel.charge)), 4_096);
     check_plane("requests by charge", &plane, Origin::Peer);
     Ok(())
@@ -168,8 +163,7 @@ fn no_packet_meets_half_of_two_rule_sets() -> Result<()> {
     }
     // What passes goes up the stack of this namespace, which has no such address.
     Netns::new("rules")?.run(|| {
-        let mut kernel =
-            KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+        let mut kernel = KernelPath::small()?;
         let set = |flags, room| Wanted {
             rules: Rules { flags, budget: [room; CLASSES], ..Rules::default() },
             ports: vec![PortBit::tcp(PORT)],

@@ -3,7 +3,6 @@
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use weir::kernel;
 use weir_ebpf::abi::programs;
 use weir_tests::kernel_path::KernelPath;
 use weir_tests::root::require_root;
@@ -16,7 +15,7 @@ fn no_program_grew_by_a_fifth() -> Result<()> {
     if !require_root() {
         return Ok(());
     }
-    let kernel = KernelPath::load(kernel::Config { clients: 4_096, bans: 64, ..kernel::Config::default() })?;
+    let kernel = KernelPath::small()?;
     for (name, recorded) in RECORDED {
         let info = ProgramInfo::from_pin(kernel.pins().program(name))?;
         let count = info.verified_instruction_count().context("this kernel does not count")?;
