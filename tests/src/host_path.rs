@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use weir::plane::Wanted;
-use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, PROVED, Rules, Word, flags};
+use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, PROVED, Rules, SEEN_CELLS, Word, flags};
 use weir_ebpf::front::{self, Place, SLOTS};
 use weir_ebpf::gcra;
 use weir_ebpf::packet::Address;
@@ -14,14 +14,15 @@ use weir_ebpf::path::{Decided, Entry, List, Maps, decide};
 use weir_ebpf::scope::own_key;
 use weir_ebpf::seen;
 
-/// A world of clients, lists and bans; its entries are leaked, since tests are short.
+/// A world of clients, lists and bans.
 pub struct HostPath {
     lists: Wanted,
     bans: HashMap<ClientKey, u64>,
-    seen: RefCell<HashMap<u32, &'static Cell<u64>>>,
-    clients: HashMap<ClientKey, &'static HostEntry>,
-    budget: RefCell<Budget>,
-    front: RefCell<HashMap<u32, &'static [Cell<u64>; SLOTS]>>,
+    clients: HashMap<ClientKey, HostEntry>,
+    /// SEEN and FRONT as the kernel lays them out; mostly pages that nobody touches.
+    seen: Vec<u64>,
+    front: Vec<u64>,
+    budget: Budget,
 }
 
 /// The moment of every decision.
@@ -33,18 +34,18 @@ impl HostPath {
         Self {
             lists,
             bans: HashMap::new(),
-            seen: RefCell::default(),
             clients: HashMap::new(),
-            budget: RefCell::default(),
-            front: RefCell::default(),
+            seen: vec![0; SEEN_CELLS as usize / 8],
+            front: vec![0; FRONT_LINES as usize * SLOTS],
+            budget: Budget::default(),
         }
     }
 
-    pub fn decide(&self, frame: &[u8]) -> Decided {
+    pub fn decide(&mut self, frame: &[u8]) -> Decided {
         let mut rules = self.lists.rules;
         rules.flags |= if self.lists.allow.is_empty() { 0 } else { flags::HAS_ALLOW };
         rules.flags |= if self.lists.deny.is_empty() { 0 } else { flags::HAS_DENY };
-        decide(frame, u32::try_from(frame.len()).expect("short frames"), self, &rules)
+        decide(frame, u32::try_from(frame.len()).expect("short frames"), &self.maps(), &rules)
     }
 
     /// A proved client that owes `ahead_ns` on a word.
@@ -54,26 +55,16 @@ impl HostPath {
             entry.cell_of(word).set(NOW_NS + ahead_ns);
         }
         entry.flags.set(PROVED);
-        self.clients.insert(key, Box::leak(Box::new(entry)));
-        let (cell, place, epoch) = self.cell_of(key);
-        seen::see(cell, place, epoch);
+        self.clients.insert(key, entry);
+        let (place, epoch) = self.place_of(key);
+        seen::see(self.maps().seen_word(place.word_idx), place, epoch);
     }
 
     /// Bans until a moment in jiffies.
     pub fn ban(&mut self, key: ClientKey, until_jiffies: u64) {
         self.bans.insert(key, until_jiffies);
-        let (cell, place, _) = self.cell_of(key);
-        assert!(seen::mark(cell, place));
-    }
-
-    fn cell_of(&self, key: ClientKey) -> (HostCell, seen::Place, u8) {
-        let rules = &self.lists.rules;
-        let place = seen::Place::of(key.0, rules.seed);
-        (self.seen_word(place.word_idx), place, seen::epoch(JIFFIES, rules.epoch_shift))
-    }
-
-    fn seen_word(&self, word_idx: u32) -> HostCell {
-        HostCell(self.seen.borrow_mut().entry(word_idx).or_insert_with(|| Box::leak(Box::default())))
+        let (place, _) = self.place_of(key);
+        assert!(seen::mark(self.maps().seen_word(place.word_idx), place));
     }
 
     /// What the client's entry says now.
@@ -85,6 +76,22 @@ impl HostPath {
             passed: entry.passed.get(),
             dropped: entry.dropped.get(),
         })
+    }
+
+    fn place_of(&self, key: ClientKey) -> (seen::Place, u8) {
+        let rules = &self.lists.rules;
+        (seen::Place::of(key.0, rules.seed), seen::epoch(JIFFIES, rules.epoch_shift))
+    }
+
+    fn maps(&mut self) -> HostMaps<'_> {
+        HostMaps {
+            lists: &self.lists,
+            bans: &self.bans,
+            clients: &self.clients,
+            seen: Cell::from_mut(self.seen.as_mut_slice()).as_slice_of_cells(),
+            front: Cell::from_mut(self.front.as_mut_slice()).as_slice_of_cells(),
+            budget: RefCell::new(&mut self.budget),
+        }
     }
 }
 
@@ -110,9 +117,9 @@ impl HostEntry {
 
 /// A word of one thread: a swap always wins.
 #[derive(Clone, Copy)]
-pub struct HostCell(&'static Cell<u64>);
+pub struct HostCell<'a>(&'a Cell<u64>);
 
-impl gcra::Cell for HostCell {
+impl gcra::Cell for HostCell<'_> {
     fn load(self) -> u64 {
         self.0.get()
     }
@@ -124,10 +131,10 @@ impl gcra::Cell for HostCell {
     }
 }
 
-impl Entry for &'static HostEntry {
-    type Cell = HostCell;
+impl<'a> Entry for &'a HostEntry {
+    type Cell = HostCell<'a>;
 
-    fn cell(self, word: Word) -> HostCell {
+    fn cell(self, word: Word) -> HostCell<'a> {
         HostCell(self.cell_of(word))
     }
 
@@ -144,9 +151,25 @@ impl Entry for &'static HostEntry {
     }
 }
 
-impl Maps for HostPath {
-    type Cell = HostCell;
-    type Entry = &'static HostEntry;
+/// The maps for one decision.
+struct HostMaps<'a> {
+    lists: &'a Wanted,
+    bans: &'a HashMap<ClientKey, u64>,
+    clients: &'a HashMap<ClientKey, HostEntry>,
+    seen: &'a [Cell<u64>],
+    front: &'a [Cell<u64>],
+    budget: RefCell<&'a mut Budget>,
+}
+
+impl<'a> HostMaps<'a> {
+    fn seen_word(&self, word_idx: u32) -> HostCell<'a> {
+        HostCell(self.seen.get(word_idx as usize).expect("a word of SEEN"))
+    }
+}
+
+impl<'a> Maps for HostMaps<'a> {
+    type Cell = HostCell<'a>;
+    type Entry = &'a HostEntry;
 
     fn scope_word(&self, word_idx: u32) -> u64 {
         self.lists.ports.iter().filter(|bit| bit.word_idx == word_idx).fold(0, |word, bit| word | bit.mask)
@@ -172,12 +195,12 @@ impl Maps for HostPath {
         self.bans.get(&key).copied()
     }
 
-    fn seen(&self, word_idx: u32) -> Option<HostCell> {
+    fn seen(&self, word_idx: u32) -> Option<HostCell<'a>> {
         Some(self.seen_word(word_idx))
     }
 
-    fn client(&self, key: ClientKey) -> Option<&'static HostEntry> {
-        self.clients.get(&key).copied()
+    fn client(&self, key: ClientKey) -> Option<&'a HostEntry> {
+        self.clients.get(&key)
     }
 
     /// This host has no sockets.
@@ -191,8 +214,7 @@ impl Maps for HostPath {
 
     fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool {
         let place = Place::of(key.0, rules.seed, FRONT_LINES);
-        let mut lines = self.front.borrow_mut();
-        let line = *lines.entry(place.line_idx).or_insert_with(|| Box::leak(Box::default()));
+        let line = self.front.chunks_exact(SLOTS).nth(place.line_idx as usize).expect("a line of FRONT");
         let slot_at = |idx: usize| HostCell(line.get(idx).expect("an index below SLOTS"));
         front::charge(slot_at, place.fingerprint, cost_ns, tau_ns, NOW_NS)
     }

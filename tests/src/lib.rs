@@ -27,6 +27,8 @@ pub mod host_path;
 
 pub mod kernel_path;
 
+pub mod world;
+
 pub mod http;
 
 pub mod load;

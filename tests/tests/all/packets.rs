@@ -4,49 +4,23 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
-use weir::model::Rate;
-use weir::plane::{BanReason, Events, Wanted, fresh_seed, now_ns};
-use weir_ebpf::abi::{ClientKey, Rules, Word, flags};
-use weir_ebpf::gcra::Limit;
-use weir_ebpf::scope::PortBit;
+use weir::plane::Events;
+use weir_ebpf::abi::{ClientKey, flags};
 use weir_ebpf::verdict::{Action, Verdict};
 use weir_tests::frames::{
     ACK, SYN, TCP, UDP, V4, authentication, ethernet, extension, fragment, tagged, tcp, udp, v6,
 };
-use weir_tests::host_path::{HostPath, JIFFIES};
-use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
+use weir_tests::kernel_path::KernelPath;
 use weir_tests::root::require_root;
+use weir_tests::world::{
+    ALLOWED, ALLOWED_AND_DENIED, BAN_OVER, BANNED, DENIED, DNS, NEW, OVER_BYTES, OVER_PACKETS, OVER_SYNS,
+    OWN4, OWN6, PORT, PROVED, host_world, kernel_world, lists, v4_client, v6_client,
+};
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
-const PORT: u16 = 8_080;
-const DNS: u16 = 53;
-
-const OWN4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
-
-/// The third octet, or the third group, says what kind of client it is.
-const NEW: u8 = 0;
-const ALLOWED: u8 = 1;
-const DENIED: u8 = 2;
-const BANNED: u8 = 3;
-const PROVED: u8 = 4;
-const OVER_PACKETS: u8 = 5;
-const OVER_BYTES: u8 = 6;
-const OVER_SYNS: u8 = 7;
-const BAN_OVER: u8 = 8;
-const ALLOWED_AND_DENIED: u8 = 9;
-
-fn v4_client(kind: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, kind, 1)
-}
-
-fn v6_client(kind: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, u16::from(kind), 0, 0, 0, 0, 0x99)
-}
-
 struct Row {
     name: String,
     frame: Vec<u8>,
@@ -382,91 +356,6 @@ fn client_rows(table: &mut Table) {
     let neighbour = Ipv6Addr::new(0x2001, 0xdb8, u16::from(OVER_PACKETS), 0, 7, 7, 7, 7);
     let frame = ethernet(IPV6, &v6(neighbour, OWN6, TCP, &tcp(PORT, ACK)));
     table.add("another address of the same /64", frame, Verdict::Packets, Some(IpAddr::V6(neighbour)));
-}
-
-/// Generous enough that only those who owe are over.
-fn limits() -> [Limit; 4] {
-    let limit = |burst| Rate::new(burst, std::time::Duration::from_secs(1), burst).expect("fits").limit();
-    [limit(100_000), limit(100_000_000), limit(10_000), limit(10_000)]
-}
-
-fn rules() -> Rules {
-    Rules {
-        limits: limits(),
-        budget: [100_000; 3],
-        events_per_tick: 1_000,
-        epoch_shift: ONE_EPOCH,
-        ..Rules::default()
-    }
-}
-
-/// Beyond every tolerance above.
-const OWED_NS: u64 = 60_000_000_000;
-
-fn lists() -> Wanted {
-    let nets = |kinds: &[u8]| {
-        kinds
-            .iter()
-            .flat_map(|kind| [format!("10.0.{kind}.0/24"), format!("2001:db8:{kind:x}::/48")])
-            .map(|net| net.parse().expect("a prefix"))
-            .collect()
-    };
-    Wanted {
-        rules: rules(),
-        ports: vec![PortBit::tcp(PORT), PortBit::udp(DNS), PortBit::ANY],
-        own: vec![IpAddr::V4(OWN4), IpAddr::V6(OWN6)],
-        allow: nets(&[ALLOWED, ALLOWED_AND_DENIED]),
-        deny: nets(&[DENIED, ALLOWED_AND_DENIED]),
-    }
-}
-
-fn clients(kind: u8) -> [ClientKey; 2] {
-    [ClientKey::of(v4_client(kind).into()), ClientKey::of(v6_client(kind).into())]
-}
-
-const OWING: [(u8, Option<(Word, u64)>); 4] = [
-    (PROVED, None),
-    (OVER_PACKETS, Some((Word::Packets, OWED_NS))),
-    (OVER_BYTES, Some((Word::Bytes, OWED_NS))),
-    (OVER_SYNS, Some((Word::Syns, OWED_NS))),
-];
-
-/// A host's world is made anew for each row: the rows say nothing about each other.
-fn host_world() -> HostPath {
-    let mut host = HostPath::new(lists());
-    for key in clients(BANNED) {
-        host.ban(key, JIFFIES + 1);
-    }
-    for key in clients(BAN_OVER) {
-        host.ban(key, JIFFIES);
-    }
-    for (kind, owes) in OWING {
-        for key in clients(kind) {
-            host.prove(key, owes);
-        }
-    }
-    host
-}
-
-fn kernel_world() -> Result<KernelPath> {
-    let kernel = KernelPath::small()?;
-    kernel.maps.apply(&lists(), fresh_seed())?;
-    let bans = kernel.bans()?;
-    for key in clients(BANNED) {
-        bans.add(key, BanReason::Operator, 0, None, now_ns())?;
-    }
-    for key in clients(BAN_OVER) {
-        bans.add(key, BanReason::Operator, 0, Some(std::time::Duration::ZERO), now_ns())?;
-    }
-    for (kind, owes) in OWING {
-        for key in clients(kind) {
-            kernel.charge.prove(key)?;
-            if let Some((word, ahead_ns)) = owes {
-                kernel.charge.raise(key, word, ahead_ns)?;
-            }
-        }
-    }
-    Ok(kernel)
 }
 
 #[track_caller]
