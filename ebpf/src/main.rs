@@ -6,8 +6,10 @@
 #![expect(internal_features, reason = "cmpxchg: the bpf target has no atomic compare-and-swap in core")]
 #![expect(unsafe_code, reason = "entry points take raw contexts")]
 
+mod clock;
 mod maps;
 mod proof;
+mod socket;
 
 use core::ptr::read_volatile;
 
@@ -41,7 +43,7 @@ pub fn packets(ctx: XdpContext) -> u32 {
 /// Tells user space of a few drops a tick and CPU.
 #[inline(always)]
 fn sample(ctx: &XdpContext, decided: &Decided, action: Action, length_bytes: u32, rules: &Rules) {
-    let jiffies = maps::jiffies();
+    let jiffies = clock::jiffies();
     let room = maps::Kernel(ctx).with_budget(|budget| {
         budget::roll(budget, rules, jiffies);
         budget::may_tell(budget, rules)
@@ -111,7 +113,7 @@ const EBUSY: u32 = 16;
 fn charge_entry(key: u64, op: u64, word: Word, n: u64, limit: &Limit) -> u32 {
     let Some(entry) = maps::client(key) else { return charge_newcomer(key, op, word, n, limit) };
     let cell = entry.cell(word);
-    let now_ns = maps::now_ns();
+    let now_ns = clock::now_ns();
     if op == Op::Charge as u64 {
         entry.prove();
         maps::see(key);
@@ -138,7 +140,7 @@ fn charge_entry(key: u64, op: u64, word: Word, n: u64, limit: &Limit) -> u32 {
 /// A client without an entry owes nothing: it gets one if there is something to write.
 #[inline(always)]
 fn charge_newcomer(key: u64, op: u64, word: Word, n: u64, limit: &Limit) -> u32 {
-    let now_ns = maps::now_ns();
+    let now_ns = clock::now_ns();
     let (tat_ns, flags) = if op == Op::Charge as u64 {
         match limit.decide(0, now_ns, n) {
             gcra::Outcome::Conforming { tat_ns } => (tat_ns, PROVED),

@@ -5,7 +5,6 @@ use core::intrinsics::{AtomicOrdering::Relaxed, atomic_cxchg};
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -22,7 +21,8 @@ use weir_ebpf::scope::SCOPE_WORDS;
 use weir_ebpf::seen;
 use weir_ebpf::verdict::COUNTER_CELLS;
 
-use crate::proof;
+use crate::clock::{jiffies, now_ns};
+use crate::{proof, socket};
 
 /// 64 bytes, so that a source's eight slots are one cache line.
 #[repr(C, align(64))]
@@ -102,18 +102,6 @@ pub fn publish_jiffies() {
         // SAFETY: the map's only value, one aligned store.
         unsafe { write_volatile(word, jiffies()) };
     }
-}
-
-#[inline(always)]
-pub fn jiffies() -> u64 {
-    // SAFETY: the helper has no arguments and no preconditions.
-    unsafe { bpf_jiffies64() }
-}
-
-#[inline(always)]
-pub fn now_ns() -> u64 {
-    // SAFETY: the helper has no arguments and no preconditions.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
@@ -266,7 +254,7 @@ impl Maps for Kernel<'_> {
 
     #[inline(always)]
     fn is_connected(&self, key: ClientKey) -> bool {
-        let connected = proof::is_connected(self.0.as_ptr().cast()) != 0;
+        let connected = socket::is_connected(self.0.as_ptr().cast()) != 0;
         if connected {
             prove_apart(key.0);
         }
