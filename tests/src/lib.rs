@@ -29,6 +29,10 @@ pub mod kernel_path;
 
 pub mod world;
 
+pub mod replay;
+
+pub mod accuracy;
+
 pub mod http;
 
 pub mod load;

@@ -1,6 +1,7 @@
 //! The one integration binary, a module for each topic.
 #![expect(clippy::indexing_slicing, reason = "a test that reaches beyond its own bytes should fail")]
 
+mod accuracy;
 mod bad_days;
 mod gate;
 mod lifecycle;
