@@ -4,11 +4,13 @@ mod operate;
 
 mod print;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::control::GuardView;
 use crate::run::{self, Exit, RunArgs};
 use crate::{config, kernel};
 
@@ -53,6 +55,9 @@ struct Run {
     /// Attach XDP here instead of [kernel] interfaces; may be repeated
     #[arg(long, value_name = "NAME")]
     interface: Vec<String>,
+    /// An operator's address that is never cut off; the keeper hands its own on
+    #[arg(long, value_name = "IP", hide = true)]
+    ssh_peer: Vec<IpAddr>,
 }
 
 #[derive(Args)]
@@ -173,6 +178,15 @@ struct Pins {
 /// What the environment says, read once in main.
 pub struct Surroundings {
     pub default_socket: PathBuf,
+    /// SSH_CONNECTION, else SSH_CLIENT: who is on the other side of the terminal.
+    pub ssh: Option<String>,
+}
+
+impl Surroundings {
+    /// Far ends of the SSH sessions that a command came over.
+    fn sessions(&self) -> Vec<IpAddr> {
+        kernel::sessions(self.ssh.as_deref())
+    }
 }
 
 /// Does what was typed.
@@ -199,7 +213,9 @@ pub fn execute(cli: Cli, surroundings: &Surroundings) -> ExitCode {
 
 fn run_args(args: Run, surroundings: &Surroundings) -> RunArgs {
     let default_socket = surroundings.default_socket.clone();
-    RunArgs { config: args.config, interfaces: args.interface, default_socket }
+    // A gateway is told by its keeper, who could see more.
+    let sessions = if args.ssh_peer.is_empty() { surroundings.sessions() } else { args.ssh_peer };
+    RunArgs { config: args.config, interfaces: args.interface, default_socket, sessions }
 }
 
 fn ended(run: Result<ExitCode, run::Failure>) -> ExitCode {
@@ -215,21 +231,22 @@ fn code(exit: Exit) -> ExitCode {
 
 fn check(args: Check, surroundings: &Surroundings) -> ExitCode {
     let json = args.json;
-    let run_args = run_args(Run { config: args.config, interface: args.interface }, surroundings);
-    let loaded = run::load(&run_args);
+    let run = Run { config: args.config, interface: args.interface, ssh_peer: Vec::new() };
+    let loaded = run::load(&run_args(run, surroundings));
     let ceiling = loaded
         .as_ref()
         .ok()
-        .map(|config| config::ceiling(config, run::workers(config), run::possible_cpus()));
+        .map(|loaded| config::ceiling(&loaded.config, run::workers(&loaded.config), run::possible_cpus()));
     match (&loaded, json) {
         (_, true) => {
             print::say(print::checked(&loaded, ceiling.as_ref()));
         }
-        (Ok(config), false) => {
-            print::say(format_args!("{}: ok", config.file.display()));
+        (Ok(loaded), false) => {
+            print::say(format_args!("{}: ok", loaded.config.file.display()));
             if let Some(ceiling) = ceiling {
                 print::say(ceiling);
             }
+            print::say(print::guarded(&GuardView::all(&loaded.guard)));
         }
         (Err(errors), false) => eprintln!("{errors}"),
     }

@@ -9,6 +9,8 @@ mod units;
 
 mod compile;
 
+mod cut_off;
+
 mod apis;
 
 mod keys;
@@ -27,6 +29,7 @@ use crate::{kernel, limit, proxy};
 
 pub use admin::Admin;
 pub use ceiling::{Ceiling, Part, ceiling};
+pub use cut_off::{find_guard, refuse_cut_off};
 pub use error::{Error, Errors};
 pub use units::{UnitError, duration as parse_duration};
 
@@ -49,10 +52,12 @@ pub struct Config {
 
 /// Reads and checks `file`. `default_socket` is where the control socket stands unless the file says otherwise.
 pub fn load(file: &Path, default_socket: &Path) -> Result<Config, Errors> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => parse(&text, file, default_socket),
-        Err(error) => Err(Errors::unreadable(file, &error)),
-    }
+    parse(&read(file)?, file, default_socket)
+}
+
+/// The text of a configuration.
+pub fn read(file: &Path) -> Result<String, Errors> {
+    std::fs::read_to_string(file).map_err(|error| Errors::unreadable(file, &error))
 }
 
 /// As [`load`], from a text; `file` is what errors name and where relative paths count from.
@@ -70,7 +75,7 @@ pub struct Whereabouts {
 
 /// Reads just the places; only a file that is no TOML has none.
 pub fn whereabouts(file: &Path, default_socket: &Path) -> Result<Whereabouts, Errors> {
-    let text = std::fs::read_to_string(file).map_err(|error| Errors::unreadable(file, &error))?;
+    let text = read(file)?;
     let table: toml::Table = toml::from_str(&text).map_err(|error| error::from_toml(&text, file, &error))?;
     let named = |part: &str, field: &str| table.get(part)?.get(field)?.as_str().map(PathBuf::from);
     let folder = file.parent().unwrap_or(Path::new(""));

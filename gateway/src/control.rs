@@ -10,6 +10,8 @@ mod collector;
 
 mod explain;
 
+mod guard;
+
 mod message;
 
 mod reload;
@@ -34,10 +36,11 @@ use crate::proxy;
 pub use admin::serve_admin;
 pub use client::{AskError, ask, follow};
 pub use collector::Collected;
+pub use guard::{Guarding, follow_guard};
 pub use message::{
-    BanView, Explained, LastReload, News, ReloadReport, Request, Status, WordView, duration_text,
+    BanView, Explained, GuardView, LastReload, News, ReloadReport, Request, Status, WordView, duration_text,
 };
-pub use reload::{Reloader, watch_files};
+pub use reload::{Publish, Reloader, watch_files};
 pub use socket::{SocketError, listen, serve};
 pub use watch::{ban_offenders, pump_events};
 
@@ -49,6 +52,7 @@ pub struct Parts {
     pub facts: Facts,
     pub config: ArcSwap<weir_toml::Config>,
     pub reloader: Reloader,
+    pub guarding: Guarding,
     pub ceiling_bytes: u64,
     pub started_ns: u64,
     pub ready: AtomicBool,

@@ -4,6 +4,7 @@
 mod attach;
 mod config;
 mod detach;
+mod guard;
 mod handover;
 mod interfaces;
 mod keeper;
@@ -19,6 +20,7 @@ mod rules;
 pub use attach::{AttachError, Mode};
 pub use config::{Config, Interfaces, ModeWanted, Port, Protocol, Unproved};
 pub use detach::{DetachError, Detached, detach};
+pub use guard::{Guard, Guarded, Host, HostFacts, Names, Ranges, Why, sessions};
 pub use handover::{Handover, HandoverError, Start, addresses};
 pub use interfaces::own_addresses;
 pub use keeper::{Keeper, KeeperError};
@@ -92,15 +94,15 @@ pub fn establish(
     limit: &limit::Config,
     trusted_proxies: &[ipnet::IpNet],
     listeners: &[SocketAddr],
+    guard: &Guard,
 ) -> Result<Established, Error> {
     let pins = PinDir::new(&config.pin_dir);
-    let own = own_addresses().map_err(Error::Interfaces)?;
     let names = interfaces::resolve(&config.interfaces, listeners).map_err(Error::Interfaces)?;
     if names.is_empty() {
         return Err(Error::NoInterface);
     }
     let mut loaded = load(&pins, config)?;
-    let wanted = wanted(config, limit, trusted_proxies, listeners, &own);
+    let wanted = wanted(config, limit, trusted_proxies, listeners, guard);
     Maps::open(&pins)?.apply(&wanted, plane::fresh_seed())?;
     let mut attached = Vec::new();
     let mut notes = Vec::new();

@@ -14,5 +14,6 @@ fn main() -> ExitCode {
     let uid = nix::unistd::geteuid();
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let default_socket = default_socket(uid.is_root(), runtime_dir.as_deref(), uid.as_raw());
-    execute(cli, &Surroundings { default_socket })
+    let ssh = ["SSH_CONNECTION", "SSH_CLIENT"].into_iter().find_map(|name| std::env::var(name).ok());
+    execute(cli, &Surroundings { default_socket, ssh })
 }

@@ -8,7 +8,7 @@ mod decision;
 mod rate;
 
 pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Listener, StaticAnswer, Upstream};
-pub use client::{Client, Origin};
+pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
 pub use rate::Rate;
 pub use weir_ebpf::abi::ClientKey;

@@ -5,6 +5,7 @@ mod banner;
 
 mod serve;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,8 +15,8 @@ pub use self::serve::possible_cpus;
 use self::serve::{Serving, serve};
 use crate::config::{self, Config};
 use crate::kernel::{
-    Established, Facts, Handover, Interfaces, Keeper, Mode, ModeWanted, addresses, attached_modes,
-    drop_capabilities, establish, open_listeners,
+    Established, Facts, Guard, Handover, Interfaces, Keeper, Mode, ModeWanted, Names, addresses,
+    attached_modes, drop_capabilities, establish, open_listeners,
 };
 use crate::plane::{Maps, PinDir};
 
@@ -26,6 +27,15 @@ pub struct RunArgs {
     /// Named on the command line: they win over [kernel] interfaces.
     pub interfaces: Vec<String>,
     pub default_socket: PathBuf,
+    /// Operators' addresses: far ends of the SSH sessions that this was started from.
+    pub sessions: Vec<IpAddr>,
+}
+
+/// A configuration and whom it must not cut off, as this host is now.
+pub struct Loaded {
+    pub config: Config,
+    pub guard: Guard,
+    names: Names,
 }
 
 /// Exit codes of design.md section 7.
@@ -57,11 +67,23 @@ pub fn workers(config: &Config) -> usize {
     config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
-/// Reads the configuration and lays the command line over it.
-pub fn load(args: &RunArgs) -> Result<Config, config::Errors> {
-    let mut config = config::load(&args.config, &args.default_socket)?;
+/// Reads the configuration and lays the command line over it; one that would cut off whom the guard
+/// names is refused.
+pub fn load(args: &RunArgs) -> Result<Loaded, config::Errors> {
+    let (loaded, held) = load_anyway(args)?;
+    held.map(|()| loaded)
+}
+
+/// As [`load`], and what the guard says against it: it wins over a deny list, so a gateway that is
+/// started again serves.
+fn load_anyway(args: &RunArgs) -> Result<(Loaded, Result<(), config::Errors>), config::Errors> {
+    let text = config::read(&args.config)?;
+    let mut config = config::parse(&text, &args.config, &args.default_socket)?;
     overlay(&args.interfaces, &mut config);
-    Ok(config)
+    let mut names = Names::default();
+    let guard = config::find_guard(&config, &args.sessions, &mut names)?;
+    let held = config::refuse_cut_off(&text, &config, &guard);
+    Ok((Loaded { config, guard, names }, held))
 }
 
 fn overlay(interfaces: &[String], config: &mut Config) {
@@ -72,19 +94,20 @@ fn overlay(interfaces: &[String], config: &mut Config) {
 
 /// Runs until TERM.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let config = load(args).map_err(Failure::wrong)?;
+    let loaded = load(args).map_err(Failure::wrong)?;
+    let config = &loaded.config;
     let wanted: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
-    let (listeners, bound) = open_listeners(&wanted, workers(&config)).map_err(Failure::system)?;
+    let (listeners, bound) = open_listeners(&wanted, workers(config)).map_err(Failure::system)?;
     let kernel = &config.kernel;
     if kernel.mode == ModeWanted::Off {
         let facts = Facts::off("[kernel] mode is \"off\"");
-        return serve(Serving::alone(args, config, listeners, facts));
+        return serve(Serving::alone(args, loaded, listeners, facts));
     }
-    match establish(kernel, &config.limit, &config.proxy.trusted_proxies, &bound) {
-        Ok(established) => keep(args, &config, listeners, established),
+    match establish(kernel, &config.limit, &config.proxy.trusted_proxies, &bound, &loaded.guard) {
+        Ok(established) => keep(args, config, listeners, established),
         Err(error) if kernel.mode == ModeWanted::Auto && !config.listeners.is_empty() => {
             tracing::warn!("no kernel plane, limits live in the process table: {error}");
-            serve(Serving::alone(args, config, listeners, Facts::off(error.to_string())))
+            serve(Serving::alone(args, loaded, listeners, Facts::off(error.to_string())))
         }
         Err(error) => Err(Failure::system(error)),
     }
@@ -108,6 +131,10 @@ fn keep(
         arguments.push("--interface".into());
         arguments.push(interface.into());
     }
+    for session in &args.sessions {
+        arguments.push("--ssh-peer".into());
+        arguments.push(session.to_string().into());
+    }
     let keeper = Keeper {
         listeners,
         why: facts.why,
@@ -125,10 +152,13 @@ fn keep(
 pub fn gateway(args: &RunArgs) -> Result<ExitCode, Failure> {
     let handover = Handover::inherited().context("the keeper's socket").map_err(Failure::system)?;
     let start = handover.receive_start().map_err(Failure::system)?;
-    let config = load(args).map_err(Failure::wrong)?;
-    let pins = PinDir::new(&config.kernel.pin_dir);
+    let (loaded, held) = load_anyway(args).map_err(Failure::wrong)?;
+    if let Err(errors) = held {
+        tracing::warn!("the guard wins over the configuration:\n{errors}");
+    }
+    let pins = PinDir::new(&loaded.config.kernel.pin_dir);
     let facts = facts_of(&pins, start.why).map_err(Failure::system)?;
-    let mut serving = Serving::under_keeper(args, config, start.listeners, facts, handover);
+    let mut serving = Serving::under_keeper(args, loaded, start.listeners, facts, handover);
     serving.open_pins(&pins).map_err(Failure::system)?;
     drop_capabilities().map_err(|error| Failure::system(anyhow!("dropping capabilities: {error}")))?;
     serve(serving)

@@ -23,7 +23,8 @@ pub(super) fn status(ask: &Ask, surroundings: &Surroundings) -> Result<(), Faile
 }
 
 pub(super) fn reload(ask: &Ask, surroundings: &Surroundings) -> Result<(), Failed> {
-    answered::<ReloadReport>(ask, surroundings, &Request::Reload, print::reloaded)
+    let request = Request::Reload { sessions: surroundings.sessions() };
+    answered::<ReloadReport>(ask, surroundings, &request, print::reloaded)
 }
 
 pub(super) fn explain(args: &Explain, surroundings: &Surroundings) -> Result<(), Failed> {

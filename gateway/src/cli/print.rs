@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::config::{Ceiling, Config, Errors};
-use crate::control::{BanView, Explained, News, ReloadReport, Status, duration_text};
+use crate::config::{Ceiling, Errors};
+use crate::control::{BanView, Explained, GuardView, News, ReloadReport, Status, duration_text};
 use crate::kernel::{Detached, Mode};
+use crate::run::Loaded;
 
 /// Writes a line to standard output. False: nobody reads it any more (`weir watch | head`), which is
 /// no failure.
@@ -25,17 +26,40 @@ impl Text {
         self.0.write_fmt(format_args!("{name:<12} {value}\n")).unwrap_or(());
     }
 
+    /// Lines that are made already.
+    fn block(&mut self, lines: &str) {
+        self.0.push_str(lines);
+        self.0.push('\n');
+    }
+
     fn finish(self) -> String {
         self.0.trim_end().to_owned()
     }
 }
 
-pub(super) fn checked(loaded: &Result<Config, Errors>, ceiling: Option<&Ceiling>) -> String {
-    let errors = match loaded {
-        Ok(_) => json!([]),
-        Err(errors) => json!(errors),
+pub(super) fn checked(loaded: &Result<Loaded, Errors>, ceiling: Option<&Ceiling>) -> String {
+    let (errors, guarded) = match loaded {
+        Ok(loaded) => (json!([]), GuardView::all(&loaded.guard)),
+        Err(errors) => (json!(errors), Vec::new()),
     };
-    format!("{:#}", json!({ "errors": errors, "memory": ceiling }))
+    format!("{:#}", json!({ "errors": errors, "memory": ceiling, "guarded": guarded }))
+}
+
+/// Rows of the guard that people are shown; `--json` has them all.
+const GUARDED_SHOWN: usize = 20;
+
+/// Whom the kernel never drops, and why.
+pub(super) fn guarded(rows: &[GuardView]) -> String {
+    let mut text = Text::default();
+    for (idx, row) in rows.iter().take(GUARDED_SHOWN).enumerate() {
+        let from = if row.from.is_empty() { String::new() } else { format!(" ({})", row.from) };
+        let name = if idx == 0 { "guarded" } else { "" };
+        text.line(name, format!("{:<24} {}{from}", row.prefix, row.why.replace('_', " ")));
+    }
+    if let Some(more) = rows.len().checked_sub(GUARDED_SHOWN).filter(|more| *more > 0) {
+        text.line("", format!("and {more} more"));
+    }
+    text.finish()
 }
 
 pub(super) fn status(status: &Status) -> String {
@@ -56,6 +80,9 @@ pub(super) fn status(status: &Status) -> String {
     }
     if let Some(capacity) = status.kernel.clients_capacity {
         text.line("clients", format!("{capacity} entries, proved by {}", status.kernel.proof));
+    }
+    if !status.kernel.guarded.is_empty() {
+        text.block(&guarded(&status.kernel.guarded));
     }
     let memory = &status.memory;
     text.line(

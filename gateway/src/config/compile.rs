@@ -498,7 +498,7 @@ fn flag(raw: &Flag, default: bool) -> bool {
 }
 
 /// A prefix with its host bits cleared, or an address as a prefix of itself.
-fn prefix(text: &str) -> Option<IpNet> {
+pub(super) fn prefix(text: &str) -> Option<IpNet> {
     let net = text.parse::<IpNet>().ok().map(|net| net.trunc());
     net.or_else(|| text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical())))
 }

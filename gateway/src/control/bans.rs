@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
+
 use super::Parts;
 use super::message::{BanView, News};
-use crate::model::ClientKey;
+use crate::kernel::Why;
+use crate::model::{ClientKey, prefix_of};
 use crate::plane::{BanReason, BanRow, now_ns};
 
 pub(super) fn list(parts: &Parts) -> Result<Vec<BanView>, String> {
@@ -18,6 +21,9 @@ pub(super) fn add(parts: &Parts, address: &str, seconds: Option<u64>) -> Result<
     let address = parse_address(address)?;
     if let Some(list) = protected_by(parts, address) {
         return Err(format!("{address} is never dropped: it is in {list}; take it out there first"));
+    }
+    if let Some(row) = parts.guarding.present().met_by(&prefix_of(ClientKey::of(address))).next() {
+        return Err(format!("a ban of {address} would cut off {row}"));
     }
     let key = ClientKey::of(address);
     let now_ns = now_ns();
@@ -69,16 +75,22 @@ pub(super) fn parse_address(text: &str) -> Result<IpAddr, String> {
 }
 
 /// The setting that keeps the kernel from dropping this address.
-pub(super) fn protected_by(parts: &Parts, address: IpAddr) -> Option<&'static str> {
-    lists(parts, address).into_iter().find(|list| *list != "[kernel] deny")
+fn protected_by(parts: &Parts, address: IpAddr) -> Option<&'static str> {
+    settings(parts, address).into_iter().find(|list| *list != "[kernel] deny")
 }
 
-/// Every setting that names the address.
-pub(super) fn lists(parts: &Parts, address: IpAddr) -> Vec<&'static str> {
+/// Every setting that names the address, and the guard.
+pub(super) fn lists(parts: &Parts, address: IpAddr) -> Vec<String> {
+    let guard = parts.guarding.present();
+    let found = guard.met_by(&IpNet::from(address)).filter(|row| row.why != Why::Management);
+    let settings = settings(parts, address).into_iter().map(str::to_owned);
+    settings.chain(found.map(|row| format!("the guard: {row}"))).collect()
+}
+
+fn settings(parts: &Parts, address: IpAddr) -> Vec<&'static str> {
     let config = parts.config.load();
     let kernel = &config.kernel;
-    let is_own = || crate::kernel::own_addresses().is_ok_and(|own| own.contains(&address));
-    let mut named: Vec<_> = [
+    [
         ("[kernel] allow", &kernel.allow),
         ("[kernel] management", &kernel.management),
         ("trusted_proxies", &config.proxy.trusted_proxies),
@@ -87,11 +99,7 @@ pub(super) fn lists(parts: &Parts, address: IpAddr) -> Vec<&'static str> {
     .into_iter()
     .filter(|(_, prefixes)| prefixes.iter().any(|prefix| prefix.contains(&address)))
     .map(|(name, _)| name)
-    .collect();
-    if kernel.guard_own_addresses && is_own() {
-        named.push("this host's own addresses");
-    }
-    named
+    .collect()
 }
 
 pub(super) fn tell(parts: &Parts, news: News) {

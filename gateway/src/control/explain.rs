@@ -22,7 +22,7 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
     let words = words(parts, key, now_ns);
     let mut explained = Explained {
         client: key.to_string(),
-        lists: bans::lists(parts, address).into_iter().map(str::to_owned).collect(),
+        lists: bans::lists(parts, address),
         ban: shared.bans.find(key, now_ns).map(|row| bans::view(&row, now_ns)),
         proved: parts.maps.as_ref().map(|_| entry.is_some_and(|entry| entry.flags & PROVED != 0)),
         passed: entry.map(|entry| entry.passed),

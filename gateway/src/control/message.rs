@@ -1,20 +1,35 @@
 //! What passes over the control socket: a request a line, an answer a line, both JSON. The same
 //! structs are what `--json` prints.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Guard, Guarded};
 
 /// A command of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     Status,
-    Explain { address: String },
+    Explain {
+        address: String,
+    },
     BansList,
-    BansAdd { address: String, seconds: Option<u64> },
-    BansRemove { address: String, grace_seconds: u64 },
-    Reload,
+    BansAdd {
+        address: String,
+        seconds: Option<u64>,
+    },
+    BansRemove {
+        address: String,
+        grace_seconds: u64,
+    },
+    Reload {
+        /// Far ends of the SSH sessions that the command came over: guarded from now on.
+        #[serde(default)]
+        sessions: Vec<IpAddr>,
+    },
     Watch,
 }
 
@@ -60,6 +75,29 @@ pub struct KernelView {
     pub packets: Vec<CounterView>,
     /// Packets refused because their class's budget was spent.
     pub budget_exhausted: Option<BudgetView>,
+    /// Who is never dropped.
+    pub guarded: Vec<GuardView>,
+}
+
+/// Whom the guard names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardView {
+    pub prefix: String,
+    /// `own_address`, `default_gateway`, `dns_server`, `store`, `upstream`, `ssh_peer` or `management`.
+    pub why: String,
+    /// Where that was found.
+    pub from: String,
+}
+
+impl GuardView {
+    pub fn all(guard: &Guard) -> Vec<Self> {
+        let view = |row: &Guarded| Self {
+            prefix: row.prefix.to_string(),
+            why: row.why.label().to_owned(),
+            from: row.from.clone(),
+        };
+        guard.rows().iter().map(view).collect()
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

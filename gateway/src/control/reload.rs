@@ -11,14 +11,22 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::message::{LastReload, News, ReloadReport};
-use super::{Parts, bans};
+use super::{Parts, bans, guard};
 use crate::config::{self, Config};
+use crate::kernel::Guard;
 
 /// Editors and ConfigMaps change several files at once: what comes within this is one change.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// Writes the kernel's rules and lists; does nothing where there is no kernel plane.
+pub type PublishRules = Box<dyn Fn(&Config, &Guard) -> Result<(), String> + Send + Sync>;
+
 /// What a checked configuration goes through to hold.
-pub type Publish = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+pub struct Publish {
+    pub rules: PublishRules,
+    /// The data side.
+    pub data: Box<dyn Fn(&Config) + Send + Sync>,
+}
 
 /// Knows the file and how it went the last time.
 pub struct Reloader {
@@ -51,6 +59,11 @@ impl Reloader {
         self.locked().clone()
     }
 
+    /// Has the kernel apply `config` under another guard.
+    pub(super) fn publish_rules(&self, config: &Config, guard: &Guard) -> Result<(), String> {
+        (self.publish.rules)(config, guard)
+    }
+
     /// Reads, checks and publishes; on any mistake the old configuration stays.
     pub fn reload(&self, parts: &Parts) -> Result<ReloadReport, String> {
         // One at a time; the lock also keeps the report in the order of the reloads.
@@ -80,12 +93,17 @@ impl Reloader {
     }
 
     fn try_reload(&self, parts: &Parts) -> Result<ReloadReport, String> {
-        let mut fresh =
-            config::load(&self.file, &self.default_socket).map_err(|errors| errors.to_string())?;
+        let said = |errors: config::Errors| errors.to_string();
+        let text = config::read(&self.file).map_err(said)?;
+        let mut fresh = config::parse(&text, &self.file, &self.default_socket).map_err(said)?;
         (self.overlay)(&mut fresh);
+        let guard = parts.guarding.find(&fresh).map_err(said)?;
+        config::refuse_cut_off(&text, &fresh, &guard).map_err(said)?;
         let present = parts.config.load_full();
         let waits_for_restart = waiting(&present, &fresh);
-        (self.publish)(&fresh)?;
+        (self.publish.rules)(&fresh, &guard)?;
+        (self.publish.data)(&fresh);
+        guard::adopt(parts, guard);
         let changed = *present != fresh;
         // What waits for a restart keeps its running value, so that the next reload still tells of it.
         let running = Config {

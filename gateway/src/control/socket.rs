@@ -113,7 +113,10 @@ fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
         Request::BansRemove { address, grace_seconds } => {
             bans::remove(parts, address, *grace_seconds).and_then(value)
         }
-        Request::Reload => parts.reloader.reload(parts).and_then(value),
+        Request::Reload { sessions } => {
+            parts.guarding.welcome(sessions);
+            parts.reloader.reload(parts).and_then(value)
+        }
         Request::Watch => Err("watch is answered by a stream".to_owned()),
     };
     match answered {

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::Parts;
 use super::message::{
-    BudgetView, ConfigView, CounterView, InterfaceView, KernelView, MemoryView, Status, StoreView, TableView,
+    BudgetView, ConfigView, CounterView, GuardView, InterfaceView, KernelView, MemoryView, Status, StoreView,
+    TableView,
 };
 use crate::plane::now_ns;
 
@@ -40,6 +41,7 @@ fn kernel(parts: &Parts) -> Result<KernelView, String> {
         clients_capacity: None,
         packets: Vec::new(),
         budget_exhausted: None,
+        guarded: GuardView::all(&parts.guarding.present()),
     };
     let Some(maps) = &parts.maps else { return Ok(view) };
     let said = |error: crate::plane::MapsError| error.to_string();

@@ -1,14 +1,14 @@
 //! The configuration as the packet path applies it.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use weir_ebpf::abi::{Rules, flags};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortBit;
 
-use super::{Config, Protocol, Unproved};
+use super::{Config, Guard, Protocol, Unproved};
 use crate::limit;
 use crate::model::Rate;
 use crate::plane::{Wanted, jiffies_hz};
@@ -27,14 +27,12 @@ pub fn wanted(
     limit: &limit::Config,
     trusted_proxies: &[IpNet],
     listeners: &[SocketAddr],
-    own: &[IpAddr],
+    guard: &Guard,
 ) -> Wanted {
     let hz = jiffies_hz();
     let mut allow: BTreeSet<IpNet> =
         [&config.allow, &config.management].into_iter().flatten().chain(trusted_proxies).copied().collect();
-    if config.guard_own_addresses {
-        allow.extend(own.iter().copied().map(IpNet::from));
-    }
+    allow.extend(guard.prefixes());
     let rule_flags = [(config.observe, flags::OBSERVE), (config.drop_malformed, flags::DROP_MALFORMED)];
     let tick_shift = tick_shift(hz);
     let rules = Rules {
@@ -50,7 +48,7 @@ pub fn wanted(
     Wanted {
         rules,
         ports: ports(config, listeners),
-        own: own.to_vec(),
+        own: guard.own().to_vec(),
         allow,
         deny: config.deny.iter().copied().collect(),
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use super::{Shed, TABLE_ENTRIES};
-use crate::model::{Client, ClientKey, Origin};
+use crate::model::{Client, ClientKey, Origin, prefix_of};
 use crate::plane::Table;
 
 #[cfg(test)]
@@ -23,6 +24,8 @@ pub struct Shedder {
     levels: Table,
     /// End of the grace in ms.
     graces: Table,
+    /// Whose clients are never shed.
+    spared: ArcSwap<Vec<IpNet>>,
     offenders: mpsc::Sender<Offender>,
 }
 
@@ -46,8 +49,14 @@ impl Shedder {
             refusals: Table::new(TABLE_ENTRIES),
             levels: Table::new(TABLE_ENTRIES),
             graces: Table::new(TABLE_ENTRIES),
+            spared: ArcSwap::default(),
             offenders,
         }
+    }
+
+    /// Sheds none of these from now on.
+    pub fn spare(&self, prefixes: Vec<IpNet>) {
+        self.spared.store(Arc::new(prefixes));
     }
 
     /// Takes other settings; counts and levels stay.
@@ -64,7 +73,10 @@ impl Shedder {
         }
         let now_ms = now_ns / 1_000_000;
         self.touch_level(client.key, now_ms);
-        if !self.count(client.key, &config, now_ms) || self.in_grace(client.key, now_ms) {
+        if !self.count(client.key, &config, now_ms)
+            || self.in_grace(client.key, now_ms)
+            || self.is_spared(client.key)
+        {
             return None;
         }
         let level = self.climb(client.key, &config, now_ms);
@@ -130,6 +142,11 @@ impl Shedder {
                 (Some(if steps == 0 { 0 } else { now_ms << LEVEL_BITS | steps }), ())
             });
         }
+    }
+
+    fn is_spared(&self, key: ClientKey) -> bool {
+        let net = prefix_of(key);
+        self.spared.load().iter().any(|spared| spared.contains(&net) || net.contains(spared))
     }
 
     fn in_grace(&self, key: ClientKey, now_ms: u64) -> bool {

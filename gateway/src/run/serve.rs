@@ -13,10 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::banner::banner;
-use super::{Failure, RunArgs, bound, overlay, workers};
+use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
-use crate::control::{self, Collected, Parts, Reloader};
-use crate::kernel::{Facts, Handover, own_addresses, wanted};
+use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader};
+use crate::kernel::{Facts, Guard, Handover, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::plane::{Bans, Charge, Events, Maps, PinDir, Plane, fresh_seed, now_ns};
 use crate::proxy::{self, Shared, SharedParts, Snapshot};
@@ -30,7 +30,7 @@ const NEWS: usize = 1_024;
 /// What the serving process is given.
 pub(super) struct Serving {
     args: RunArgs,
-    config: Config,
+    loaded: Loaded,
     listeners: Vec<Vec<TcpListener>>,
     facts: Facts,
     keeper: Option<Handover>,
@@ -47,18 +47,18 @@ struct OpenPins {
 
 impl Serving {
     /// Without a kernel plane.
-    pub fn alone(args: &RunArgs, config: Config, listeners: Vec<Vec<TcpListener>>, facts: Facts) -> Self {
-        Self { args: args.clone(), config, listeners, facts, keeper: None, pins: None }
+    pub fn alone(args: &RunArgs, loaded: Loaded, listeners: Vec<Vec<TcpListener>>, facts: Facts) -> Self {
+        Self { args: args.clone(), loaded, listeners, facts, keeper: None, pins: None }
     }
 
     pub fn under_keeper(
         args: &RunArgs,
-        config: Config,
+        loaded: Loaded,
         listeners: Vec<Vec<TcpListener>>,
         facts: Facts,
         keeper: Handover,
     ) -> Self {
-        Self { args: args.clone(), config, listeners, facts, keeper: Some(keeper), pins: None }
+        Self { args: args.clone(), loaded, listeners, facts, keeper: Some(keeper), pins: None }
     }
 
     pub fn open_pins(&mut self, pins: &PinDir) -> anyhow::Result<()> {
@@ -78,7 +78,7 @@ pub(super) fn serve(serving: Serving) -> Result<ExitCode, Failure> {
 }
 
 async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
-    let Serving { args, config, listeners, facts, keeper, pins } = serving;
+    let Serving { args, loaded: Loaded { config, guard, names }, listeners, facts, keeper, pins } = serving;
     let addresses = bound(&listeners);
     let (offender_sender, offenders) = mpsc::channel(OFFENDERS);
     let (maps, charge, bans, events) = match pins {
@@ -96,6 +96,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let hello = banner(&config, &facts, &ceiling, &addresses, admin_address);
     let parts = Arc::new(Parts {
         reloader: reloader(&args, &shared, maps.clone(), addresses),
+        guarding: Guarding::new(guard, args.sessions, names),
         shared: Arc::clone(&shared),
         maps,
         facts,
@@ -149,19 +150,19 @@ fn reloader(
     bound: Vec<SocketAddr>,
 ) -> Reloader {
     let shared = Arc::clone(shared);
-    let publish = move |config: &Config| {
-        if let Some(maps) = &maps {
-            let own = own_addresses().map_err(|error| format!("the host's addresses: {error}"))?;
-            let wanted = wanted(&config.kernel, &config.limit, &config.proxy.trusted_proxies, &bound, &own);
-            maps.apply(&wanted, fresh_seed()).map_err(|error| format!("kernel rules: {error}"))?;
-        }
+    let rules = move |config: &Config, guard: &Guard| {
+        let Some(maps) = &maps else { return Ok(()) };
+        let wanted = wanted(&config.kernel, &config.limit, &config.proxy.trusted_proxies, &bound, guard);
+        maps.apply(&wanted, fresh_seed()).map_err(|error| format!("kernel rules: {error}"))
+    };
+    let data = move |config: &Config| {
         shared.shedder.publish(config.limit.shed.clone());
         shared.publish(Snapshot::build(&config.catalog, &config.proxy, &config.limit, &shared.metrics));
-        Ok(())
     };
+    let publish = Publish { rules: Box::new(rules), data: Box::new(data) };
     let interfaces = args.interfaces.clone();
     let over = move |config: &mut Config| overlay(&interfaces, config);
-    Reloader::new(&args.config, &args.default_socket, Box::new(over), Box::new(publish))
+    Reloader::new(&args.config, &args.default_socket, Box::new(over), publish)
 }
 
 type Threads = Vec<std::thread::JoinHandle<std::io::Result<()>>>;
@@ -191,6 +192,7 @@ fn start_tasks(
     tokio::spawn(control::serve_admin(admin, Arc::clone(parts), draining.clone()));
     tokio::spawn(control::serve(socket, Arc::clone(parts), draining.clone()));
     tokio::spawn(control::watch_files(Arc::clone(parts)));
+    tokio::spawn(control::follow_guard(Arc::clone(parts)));
     if let Some(events) = events {
         tokio::spawn(control::pump_events(Arc::clone(parts), events));
     }

@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 
 use super::*;
 use crate::config;
-use crate::control::{Reloader, ask};
-use crate::kernel::Facts;
+use crate::control::{Guarding, Publish, Reloader, ask};
+use crate::kernel::{Facts, Names};
 use crate::limit::Shedder;
 use crate::plane::{Bans, Plane, now_ns};
 use crate::proxy::{Shared, SharedParts, Snapshot};
@@ -75,13 +75,16 @@ fn parts(file: &Path) -> Parts {
         metrics,
         prove_by_accept: false,
     });
-    let reloader = Reloader::new(file, Path::new("s"), Box::new(|_| ()), Box::new(|_| Ok(())));
+    let publish = Publish { rules: Box::new(|_, _| Ok(())), data: Box::new(|_| ()) };
+    let guard = config::find_guard(&config, &[], &mut Names::default()).unwrap();
+    let reloader = Reloader::new(file, Path::new("s"), Box::new(|_| ()), publish);
     Parts {
         shared: Arc::new(shared),
         maps: None,
         facts: Facts::off("a test"),
         config: ArcSwap::from_pointee(config),
         reloader,
+        guarding: Guarding::new(guard, Vec::new(), Names::default()),
         ceiling_bytes: 1 << 30,
         started_ns: now_ns(),
         ready: AtomicBool::new(true),
@@ -112,7 +115,10 @@ fn commands_are_answered() {
     let remove =
         || ask(&Request::BansRemove { address: "2001:db8::/64".to_owned(), grace_seconds: 1 }).unwrap();
     assert_eq!((remove(), remove()), (true.into(), false.into()));
-    assert_eq!(ask(&Request::Reload).unwrap()["changed"], false);
+    assert_eq!(
+        ask(&Request::Reload { sessions: vec!["203.0.113.7".parse().unwrap()] }).unwrap()["changed"],
+        false
+    );
 }
 
 #[test]

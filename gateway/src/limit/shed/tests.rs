@@ -32,6 +32,15 @@ fn the_refusal_that_completes_the_count_sheds_and_the_level_climbs() {
 }
 
 #[test]
+fn who_is_spared_is_never_shed() {
+    let (shedder, _offenders) = shedder(3, &[10]);
+    shedder.spare(vec!["::/32".parse().unwrap()]);
+    assert_eq!(refuse(&shedder, 9, START_NS), None);
+    shedder.spare(vec!["10.0.0.0/8".parse().unwrap()]);
+    assert!(refuse(&shedder, 3, START_NS).is_some());
+}
+
+#[test]
 fn a_window_that_is_over_begins_anew() {
     let (shedder, _offenders) = shedder(3, &[10]);
     assert_eq!(refuse(&shedder, 2, START_NS), None);
