@@ -4,6 +4,7 @@
 mod accuracy;
 mod bad_days;
 mod gate;
+mod guard;
 mod lifecycle;
 mod packets;
 mod planes;
