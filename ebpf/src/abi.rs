@@ -10,9 +10,13 @@ use crate::gcra::Limit;
 mod tests;
 
 /// Version of everything in this file; appended to the pin directory's name.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
-/// Map names: the statics in `maps.rs` (bpf) carry the same identifiers.
+/// Map names: the statics in `maps.rs` (bpf) carry the same identifiers; but CLIENTS and BANS, which the
+/// keeper makes and puts into slots, so that their capacity can change under a running program.
+///
+/// A successor of another layout version takes CLIENTS and BANS over where their sizes are its own: who
+/// changes the meaning of an entry without its size renames the map.
 pub mod maps {
     pub const SEEN: &str = "SEEN";
     pub const CLIENTS: &str = "CLIENTS";
@@ -30,12 +34,41 @@ pub mod maps {
     pub const ACTIVE: &str = "ACTIVE";
     pub const CLOCK: &str = "CLOCK";
     pub const EVENTS: &str = "EVENTS";
+    pub const CLIENTS_SLOTS: &str = "CLIENTS_SLOTS";
+    pub const BANS_SLOTS: &str = "BANS_SLOTS";
+    /// The pin of what CLIENTS was while its entries are carried over; no map of its own.
+    pub const CLIENTS_BEFORE: &str = "CLIENTS_BEFORE";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 16] = [
-        RULES, ACTIVE, SCOPE, OWN, ALLOW4, ALLOW6, DENY4, DENY6, SEEN, BANS, CLIENTS, BUDGET, FRONT,
-        COUNTERS, EVENTS, CLOCK,
+    pub const ALL: [&str; 18] = [
+        RULES,
+        ACTIVE,
+        SCOPE,
+        OWN,
+        ALLOW4,
+        ALLOW6,
+        DENY4,
+        DENY6,
+        SEEN,
+        BANS_SLOTS,
+        BANS,
+        CLIENTS_SLOTS,
+        CLIENTS,
+        BUDGET,
+        FRONT,
+        COUNTERS,
+        EVENTS,
+        CLOCK,
     ];
+}
+
+/// Positions in `CLIENTS_SLOTS` and `BANS_SLOTS`.
+pub mod slot {
+    /// The map that the programs read and change.
+    pub const NOW: u32 = 0;
+    /// CLIENTS alone: where an entry is looked for that is not there; the map in [`NOW`], unless its
+    /// capacity changes.
+    pub const BEFORE: u32 = 1;
 }
 
 /// Program names.

@@ -1,17 +1,19 @@
 //! The maps behind functions, and the path's [`Maps`] over them. The only place that touches a map.
-//! Capacities marked "set at load" are changed by the keeper before the object is loaded.
+//! CLIENTS and BANS are no statics: they stand in slots, where the keeper puts maps of any capacity.
 
 use core::intrinsics::{AtomicOrdering::Relaxed, atomic_cxchg};
-use core::ptr::{read_volatile, write_volatile};
+use core::ptr::{null_mut, read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::macros::map;
+use aya_ebpf::btf_maps;
+use aya_ebpf::helpers::bpf_map_update_elem;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
-    BANS_DEFAULT, Ban, Budget, CLIENTS_DEFAULT, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event,
-    FRONT_LINES, LIST_PREFIXES, OWN_ADDRESSES, PROVED, Rules, SEEN_CELLS, Word,
+    Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, LIST_PREFIXES,
+    OWN_ADDRESSES, PROVED, Rules, SEEN_CELLS, Word, slot,
 };
 use weir_ebpf::front::{self, Place, SLOTS};
 use weir_ebpf::gcra::Cell;
@@ -27,6 +29,9 @@ use crate::{proof, socket};
 /// 64 bytes, so that a source's eight slots are one cache line.
 #[repr(C, align(64))]
 pub struct FrontLine([u64; SLOTS]);
+
+type BanMap = btf_maps::HashMap<u64, Ban, 1>;
+type ClientMap = btf_maps::LruHashMap<u64, ClientEntry, 1>;
 
 /// Permission bits of map creation that tries must have.
 const NO_PREALLOC: u32 = 1;
@@ -51,12 +56,12 @@ static DENY4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, N
 static DENY6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
 #[map]
 static SEEN: Array<u64> = Array::with_max_entries(SEEN_CELLS / 8, 0);
-/// Set at load: `[kernel] bans`.
-#[map]
-static BANS: HashMap<u64, Ban> = HashMap::with_max_entries(BANS_DEFAULT, 0);
-/// Set at load: `[kernel] clients`.
-#[map]
-static CLIENTS: LruHashMap<u64, ClientEntry> = LruHashMap::with_max_entries(CLIENTS_DEFAULT, 0);
+/// Where BANS is. What stands in a slot may have any capacity; the template's is of no meaning.
+#[btf_map]
+static BANS_SLOTS: btf_maps::ArrayOfMaps<BanMap, 1> = btf_maps::ArrayOfMaps::new();
+/// Where CLIENTS is, and where its entries come from while its capacity changes.
+#[btf_map]
+static CLIENTS_SLOTS: btf_maps::ArrayOfMaps<ClientMap, 2> = btf_maps::ArrayOfMaps::new();
 #[map]
 static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -104,16 +109,73 @@ pub fn publish_jiffies() {
     }
 }
 
+/// The client's entry. While the capacity changes it may still be in the map before: then it comes over
+/// here, when it is first wanted.
 #[inline(always)]
 pub fn client(key: u64) -> Option<ClientRef> {
-    CLIENTS.get_ptr_mut(&key).map(ClientRef)
+    let entry = find(key);
+    if entry.is_null() { None } else { Some(ClientRef(entry)) }
+}
+
+/// A function of its own, for what it needs of the stack.
+#[inline(never)]
+extern "C" fn find(key: u64) -> *mut ClientEntry {
+    if let Some(entry) = CLIENTS_SLOTS.get_value_ptr_mut(slot::NOW, &key) {
+        return entry;
+    }
+    if carry(key) == 0 {
+        return null_mut();
+    }
+    CLIENTS_SLOTS.get_value_ptr_mut(slot::NOW, &key).unwrap_or(null_mut())
 }
 
 /// Inserts; never over an entry that is there (that would evict a stranger). An errno on failure.
 #[inline(always)]
 pub fn insert_client(key: u64, entry: &ClientEntry) -> Result<(), i32> {
-    CLIENTS.insert(&key, entry, NOEXIST).map_err(|errno| errno as i32)
+    insert_raw(key, entry)
 }
+
+/// First jiffy after the ban of a key; 0 without a ban, which is the same.
+///
+/// A function of its own, for what it needs of the stack: only marked cells lead here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ban_until(key: u64) -> u64 {
+    let Some(ban) = BANS_SLOTS.get_value_ptr_mut(slot::NOW, &key) else { return 0 };
+    // SAFETY: a map value; user space replaces it whole, and until is one aligned word.
+    unsafe { read_volatile(&raw const (*ban).until_jiffies) }
+}
+
+/// Copies an entry from the map before to the one now; 1 where there was one. User space does the same
+/// for all of them: whoever is first wins, and both bring the same words, for nobody changes the map
+/// before any more.
+///
+/// A global function, which the verifier reads once, however many paths look a client up.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn carry(key: u64) -> u64 {
+    let Some(entry) = CLIENTS_SLOTS.get_value_ptr_mut(slot::BEFORE, &key) else { return 0 };
+    match insert_raw(key, entry) {
+        Ok(()) | Err(EEXIST) => 1,
+        Err(_) => 0,
+    }
+}
+
+#[inline(always)]
+fn insert_raw(key: u64, entry: *const ClientEntry) -> Result<(), i32> {
+    let Some(clients) = CLIENTS_SLOTS.get(slot::NOW) else { return Err(ENOENT) };
+    let map: *const ClientMap = clients;
+    // SAFETY: a map of the kernel's, its key, and a whole value on the stack or in a map.
+    match unsafe {
+        bpf_map_update_elem(map.cast_mut().cast(), (&raw const key).cast(), entry.cast(), NOEXIST)
+    } {
+        0 => Ok(()),
+        errno => Err(errno as i32),
+    }
+}
+
+const EEXIST: i32 = -17;
+const ENOENT: i32 = -2;
 
 /// Whether user space protects this port.
 #[inline(always)]
@@ -237,9 +299,10 @@ impl Maps for Kernel<'_> {
 
     #[inline(always)]
     fn ban_until(&self, key: ClientKey) -> Option<u64> {
-        let ban = BANS.get_ptr(&key.0)?;
-        // SAFETY: a map value; user space replaces it whole, and until is one aligned word.
-        Some(unsafe { read_volatile(&raw const (*ban).until_jiffies) })
+        match ban_until(key.0) {
+            0 => None,
+            until_jiffies => Some(until_jiffies),
+        }
     }
 
     #[inline(always)]

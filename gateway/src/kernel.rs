@@ -15,7 +15,9 @@ mod netlink;
 mod object;
 mod privileges;
 mod proof;
+mod resize;
 mod rules;
+mod slots;
 
 pub use attach::{AttachError, Mode};
 pub use config::{Config, Interfaces, ModeWanted, Port, Protocol, Unproved};
@@ -28,7 +30,9 @@ pub use listen::{ListenError, open_listeners};
 pub use load::{LoadError, Loaded, load};
 pub use log::KernelLog;
 pub use privileges::drop_capabilities;
+pub use resize::{Capacities, resize};
 pub use rules::wanted;
+pub use slots::{fill_slots, make_maps};
 
 use std::net::SocketAddr;
 

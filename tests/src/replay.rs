@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use weir::kernel::{Capacities, fill_slots, make_maps};
 use weir::plane::{Maps, PinDir, Wanted};
 use weir_ebpf::abi::{self, ClientKey, Rules};
 use weir_ebpf::scope::PortBit;
@@ -102,11 +103,12 @@ impl Replay {
         let pins = PinDir::new(folder.path());
         std::fs::create_dir_all(pins.path()).context("making a folder for pins")?;
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries(abi::maps::CLIENTS, clients);
+        make_maps(&pins, Capacities { clients, bans: 1 })?;
         for name in abi::maps::ALL {
             loader.map_pin_path(name, pins.map(name));
         }
         let mut ebpf = loader.load(OBJECT).context("loading the replay")?;
+        fill_slots(&pins)?;
         xdp(&mut ebpf, program)?.load().context("loading the replay's program")?;
         let wanted = Wanted {
             rules,

@@ -16,6 +16,8 @@ use weir_ebpf::abi::{self, maps, programs};
 
 use super::Config;
 use super::object::OBJECT;
+use super::resize::{Capacities, resize};
+use super::slots::{fill_slots, make_maps};
 use crate::plane::PinDir;
 
 /// The object in the kernel: maps pinned, programs loaded and pinned, nothing attached.
@@ -57,6 +59,10 @@ pub enum LoadError {
         "the pinned map {path} is not this version's ({difference}): remove it by `weir xdp detach --pin-dir {folder}`"
     )]
     Foreign { path: PathBuf, folder: PathBuf, difference: String },
+    #[error(
+        "{bans} bans are an operator's and do not fit [kernel] bans = {capacity}: lift some by `weir bans rm`, or raise it"
+    )]
+    OperatorBans { bans: usize, capacity: u32 },
     #[error("this kernel cannot run the program: {0}; Weir needs Linux 6.1 or newer")]
     Kernel(String),
 }
@@ -71,15 +77,14 @@ pub fn load(pins: &PinDir, config: &Config) -> Result<Loaded, LoadError> {
         return Err(LoadError::Permission("CAP_BPF is missing".to_owned()));
     }
     make_folder(pins.path())?;
-    release_if_resized(pins, maps::CLIENTS, config.clients)?;
-    release_if_resized(pins, maps::BANS, config.bans)?;
+    make_maps(pins, Capacities::of(config))?;
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(maps::CLIENTS, config.clients).map_max_entries(maps::BANS, config.bans);
     for name in maps::ALL {
         check_pin(pins, name)?;
         loader.map_pin_path(name, pins.map(name));
     }
     let mut ebpf = loader.load(OBJECT).map_err(refused_object)?;
+    fill_slots(pins)?;
     let charge: &mut RawTracePoint = program(&mut ebpf, programs::CHARGE)?;
     charge.load().map_err(refused_program)?;
     pin_program(pins, programs::CHARGE, |path| charge.pin(path))?;
@@ -88,6 +93,11 @@ pub fn load(pins: &PinDir, config: &Config) -> Result<Loaded, LoadError> {
     pin_program(pins, programs::PACKETS, |path| packets.pin(path))?;
     let proof: &mut SockOps = program(&mut ebpf, programs::PROOF)?;
     proof.load().map_err(refused_program)?;
+    match resize(pins, Capacities::of(config)) {
+        // Losing an operator's ban is worse than a map that is larger than told.
+        Err(error @ LoadError::OperatorBans { .. }) => tracing::warn!("BANS keeps its capacity: {error}"),
+        resized => resized?,
+    }
     Ok(Loaded { ebpf })
 }
 
@@ -139,24 +149,8 @@ fn may_use_bpf() -> bool {
         .any(|capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false))
 }
 
-/// A map whose capacity was changed begins anew: its predecessor's entries would not all fit.
-fn release_if_resized(pins: &PinDir, name: &'static str, entries: u32) -> Result<(), LoadError> {
-    let path = pins.map(name);
-    let Ok(info) = MapInfo::from_pin(&path) else { return Ok(()) };
-    if info.max_entries() != entries {
-        tracing::warn!(
-            map = name,
-            from = info.max_entries(),
-            to = entries,
-            "capacity changed, entries are not kept"
-        );
-        std::fs::remove_file(&path).map_err(|source| LoadError::Folder { path, source })?;
-    }
-    Ok(())
-}
-
 /// aya reuses whatever is pinned under a name; a map of another type or size would be read beyond its end.
-fn check_pin(pins: &PinDir, name: &'static str) -> Result<(), LoadError> {
+pub(super) fn check_pin(pins: &PinDir, name: &'static str) -> Result<(), LoadError> {
     let path = pins.map(name);
     if !path.exists() {
         return Ok(());
@@ -173,7 +167,7 @@ fn check_pin(pins: &PinDir, name: &'static str) -> Result<(), LoadError> {
 }
 
 /// Type, key and value bytes of each map, as `maps.rs` of weir-ebpf declares them.
-fn shape(name: &str) -> (MapType, u32, u32) {
+pub(super) fn shape(name: &str) -> (MapType, u32, u32) {
     let bytes = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
     match name {
         maps::RULES => (MapType::Array, 4, bytes(size_of::<abi::Rules>())),
@@ -181,11 +175,12 @@ fn shape(name: &str) -> (MapType, u32, u32) {
         maps::ALLOW4 | maps::DENY4 => (MapType::LpmTrie, 8, 4),
         maps::ALLOW6 | maps::DENY6 => (MapType::LpmTrie, 20, 4),
         maps::BANS => (MapType::Hash, 8, bytes(size_of::<abi::Ban>())),
-        maps::CLIENTS => (MapType::LruHash, 8, bytes(size_of::<abi::ClientEntry>())),
+        maps::CLIENTS | maps::CLIENTS_BEFORE => (MapType::LruHash, 8, bytes(size_of::<abi::ClientEntry>())),
         maps::BUDGET => (MapType::PerCpuArray, 4, bytes(size_of::<abi::Budget>())),
         maps::COUNTERS => (MapType::PerCpuArray, 4, bytes(size_of::<abi::Count>())),
         maps::FRONT => (MapType::Array, 4, 64),
         maps::EVENTS => (MapType::RingBuf, 0, 0),
+        maps::CLIENTS_SLOTS | maps::BANS_SLOTS => (MapType::ArrayOfMaps, 4, 4),
         _ => (MapType::Array, 4, 8),
     }
 }
@@ -207,9 +202,16 @@ fn pin_program(
 }
 
 fn refused_object(error: EbpfError) -> LoadError {
+    match error {
+        EbpfError::MapError(error) => refused_map(error),
+        _ => LoadError::Kernel(with_sources(&error)),
+    }
+}
+
+pub(super) fn refused_map(error: MapError) -> LoadError {
     match &error {
-        EbpfError::MapError(MapError::CreateError { name, io_error }) => refused(io_error, name),
-        EbpfError::MapError(MapError::SyscallError(call)) => refused(&call.io_error, call.call),
+        MapError::CreateError { name, io_error } => refused(io_error, name),
+        MapError::SyscallError(call) => refused(&call.io_error, call.call),
         _ => LoadError::Kernel(with_sources(&error)),
     }
 }

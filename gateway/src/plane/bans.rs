@@ -247,11 +247,15 @@ impl KernelRows {
         }
     }
 
-    /// The kernel's jiffies now: the program writes them, the map shows them.
     fn jiffies(&self) -> Result<u64, BanError> {
-        self.charge.tell_jiffies()?;
-        Ok(self.maps.told_jiffies()?)
+        kernel_jiffies(&self.maps, &self.charge)
     }
+}
+
+/// The kernel's jiffies now: the program writes them, the map shows them.
+pub fn kernel_jiffies(maps: &Maps, charge: &Charge) -> Result<u64, BanError> {
+    charge.tell_jiffies()?;
+    Ok(maps.told_jiffies()?)
 }
 
 fn in_bans<T>(result: Result<T, MapError>) -> Result<T, BanError> {

@@ -8,6 +8,7 @@ mod guard;
 mod lifecycle;
 mod packets;
 mod planes;
+mod resize;
 mod rig;
 mod verifier;
 
