@@ -31,7 +31,7 @@ impl KernelPath {
 
     pub fn load(config: kernel::Config) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("weir-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("weir-path-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = Folder(PathBuf::from("/sys/fs/bpf").join(name));
         let pins = PinDir::new(&folder.0);
         let loaded = kernel::load(&pins, &config).context("loading the programs")?;
