@@ -38,7 +38,8 @@ pub use client::{AskError, ask, follow};
 pub use collector::Collected;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
-    BanView, Explained, GuardView, LastReload, News, ReloadReport, Request, Status, WordView, duration_text,
+    BanView, Explained, GuardView, KernelView, LastReload, News, ReloadReport, Request, Status, WordView,
+    duration_text,
 };
 pub use reload::{Publish, Reloader, watch_files};
 pub use socket::{SocketError, listen, serve};
@@ -49,7 +50,8 @@ pub struct Parts {
     pub shared: Arc<proxy::Shared>,
     /// Where there is a kernel plane.
     pub maps: Option<Arc<Maps>>,
-    pub facts: Facts,
+    /// Swapped when interfaces come or go.
+    pub facts: ArcSwap<Facts>,
     pub config: ArcSwap<weir_toml::Config>,
     pub reloader: Reloader,
     pub guarding: Guarding,

@@ -2,6 +2,8 @@
 //! and restarts the gateway. The only code that runs with capabilities; it reads no byte of a client.
 
 mod attach;
+mod attachments;
+mod choice;
 mod config;
 mod detach;
 mod guard;
@@ -11,6 +13,7 @@ mod keeper;
 mod listen;
 mod load;
 mod log;
+mod mode;
 mod netlink;
 mod object;
 mod privileges;
@@ -18,8 +21,10 @@ mod proof;
 mod resize;
 mod rules;
 mod slots;
+mod survey;
 
-pub use attach::{AttachError, Mode};
+pub use attach::AttachError;
+pub use attachments::{Attachments, INTERFACES_MAX, Interface, Occasion, State};
 pub use config::{Config, Interfaces, ModeWanted, Port, Protocol, Unproved};
 pub use detach::{DetachError, Detached, detach};
 pub use guard::{Guard, Guarded, Host, HostFacts, Names, Ranges, Why, sessions};
@@ -29,50 +34,63 @@ pub use keeper::{Keeper, KeeperError};
 pub use listen::{ListenError, open_listeners};
 pub use load::{LoadError, Loaded, load};
 pub use log::KernelLog;
+pub use mode::Mode;
 pub use privileges::drop_capabilities;
 pub use resize::{Capacities, resize};
 pub use rules::wanted;
 pub use slots::{fill_slots, make_maps};
+pub use survey::survey;
 
 use std::net::SocketAddr;
 
 use crate::plane::{Maps, MapsError, PinDir};
 use crate::{limit, plane};
 
-/// The interfaces of this instance with the mode that each is in now.
-pub fn attached_modes(pins: &PinDir) -> std::io::Result<Vec<(String, Mode)>> {
-    let mut modes = Vec::new();
-    for name in pins.linked_interfaces() {
-        let ifindex = nix::net::if_::if_nametoindex(name.as_str()).map_err(std::io::Error::from)?;
-        let mode = netlink::attached(ifindex)?.map_or(Mode::Off, |attached| attached.mode);
-        modes.push((name, mode));
-    }
-    modes.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(modes)
-}
-
 /// What the kernel plane came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub mode: Mode,
-    pub interfaces: Vec<(String, Mode)>,
-    /// Why it is not native on every interface.
+    pub interfaces: Vec<Interface>,
+    /// Why it is not native on every interface, or not there.
     pub why: Option<String>,
+    /// What `why` says beside the interfaces'.
+    pub note: Option<String>,
     /// What proves clients: "sockops", "accept" or "none".
     pub proof: &'static str,
 }
 
 impl Facts {
+    /// A kernel plane on `interfaces`; `note` is what else is not as it might be.
+    pub fn on(interfaces: Vec<Interface>, note: Option<String>, proof: &'static str) -> Self {
+        let mode = Mode::over(interfaces.iter().map(|interface| interface.state));
+        let is_news = |interface: &&Interface| {
+            !matches!(interface.state, State::Native | State::Covered) && interface.why.is_some()
+        };
+        let notes = interfaces.iter().filter(is_news).map(|interface| {
+            let Interface { name, state, why } = interface;
+            format!("{name} is {state} ({})", why.as_deref().unwrap_or_default())
+        });
+        let why = notes.chain(note.clone()).collect::<Vec<_>>().join("; ");
+        Self { mode, interfaces, why: (!why.is_empty()).then_some(why), note, proof }
+    }
+
+    /// The same when the interfaces are other.
+    pub fn with(&self, interfaces: Vec<Interface>) -> Self {
+        Self::on(interfaces, self.note.clone(), self.proof)
+    }
+
     /// No kernel plane, and why.
     pub fn off(why: impl Into<String>) -> Self {
-        Self { mode: Mode::Off, interfaces: Vec::new(), why: Some(why.into()), proof: "none" }
+        Self { mode: Mode::Off, interfaces: Vec::new(), why: Some(why.into()), note: None, proof: "none" }
     }
 }
 
 /// A kernel plane in force.
 pub struct Established {
     pub pins: PinDir,
-    pub facts: Facts,
+    pub attachments: Attachments,
+    /// Why clients are not proved at their handshake.
+    pub note: Option<String>,
     pub log: KernelLog,
 }
 
@@ -85,10 +103,8 @@ pub enum Error {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Maps(#[from] MapsError),
-    #[error("no interface carries a listener's address: name one in [kernel] interfaces")]
-    NoInterface,
     #[error("the host's interfaces cannot be listed: {0}")]
-    Interfaces(nix::errno::Errno),
+    Interfaces(std::io::Error),
 }
 
 /// Takes over what a predecessor pinned, or begins: maps, programs, rules, then XDP on every
@@ -101,31 +117,13 @@ pub fn establish(
     guard: &Guard,
 ) -> Result<Established, Error> {
     let pins = PinDir::new(&config.pin_dir);
-    let names = interfaces::resolve(&config.interfaces, listeners).map_err(Error::Interfaces)?;
-    if names.is_empty() {
-        return Err(Error::NoInterface);
-    }
     let mut loaded = load(&pins, config)?;
     let wanted = wanted(config, limit, trusted_proxies, listeners, guard);
     Maps::open(&pins)?.apply(&wanted, plane::fresh_seed())?;
-    let mut attached = Vec::new();
-    let mut notes = Vec::new();
-    for name in &names {
-        let (mode, note) = attach::attach(loaded.packets()?, &pins, name, config.mode)?;
-        attached.push((name.clone(), mode));
-        notes.extend(note);
-    }
-    attach::detach_others(&pins, &names);
-    let proof = match proof::attach(loaded.proof()?, &pins) {
-        Ok(()) => "sockops",
-        Err(error) => {
-            notes.push(format!("{error}; clients are proved when the gateway accepts them"));
-            "accept"
-        }
-    };
-    let native = attached.iter().all(|(_, mode)| *mode == Mode::Native);
-    let mode = if native { Mode::Native } else { Mode::Generic };
-    let why = (!notes.is_empty()).then(|| notes.join("; "));
-    let facts = Facts { mode, interfaces: attached, why, proof };
-    Ok(Established { pins, facts, log: KernelLog::of(loaded.ebpf()) })
+    let mut attachments = Attachments::new(&pins, &config.interfaces, config.mode, listeners);
+    attachments.begin()?;
+    let note = proof::attach(loaded.proof()?, &pins)
+        .err()
+        .map(|error| format!("{error}; clients are proved when the gateway accepts them"));
+    Ok(Established { pins, attachments, note, log: KernelLog::of(loaded.ebpf()) })
 }

@@ -15,8 +15,8 @@ pub use self::serve::possible_cpus;
 use self::serve::{Serving, serve};
 use crate::config::{self, Config};
 use crate::kernel::{
-    Established, Facts, Guard, Handover, Interfaces, Keeper, Mode, ModeWanted, Names, addresses,
-    attached_modes, drop_capabilities, establish, open_listeners,
+    Established, Facts, Guard, Handover, Interface, Interfaces, Keeper, ModeWanted, Names, addresses,
+    drop_capabilities, establish, open_listeners,
 };
 use crate::plane::{Maps, PinDir};
 
@@ -120,9 +120,9 @@ fn keep(
     listeners: Vec<Vec<std::net::TcpListener>>,
     established: Established,
 ) -> Result<ExitCode, Failure> {
-    let Established { pins, facts, log } = established;
-    if let Some(why) = &facts.why {
-        tracing::warn!(mode = %facts.mode, "{why}");
+    let Established { pins, attachments, note, log } = established;
+    if let Some(note) = &note {
+        tracing::warn!("{note}");
     }
     let program = std::env::current_exe().context("finding the own program").map_err(Failure::system)?;
     let mut arguments: Vec<std::ffi::OsString> =
@@ -137,7 +137,8 @@ fn keep(
     }
     let keeper = Keeper {
         listeners,
-        why: facts.why,
+        note,
+        attachments,
         maps: Maps::open(&pins).map_err(Failure::system)?,
         log,
         program: program.into(),
@@ -157,20 +158,17 @@ pub fn gateway(args: &RunArgs) -> Result<ExitCode, Failure> {
         tracing::warn!("the guard wins over the configuration:\n{errors}");
     }
     let pins = PinDir::new(&loaded.config.kernel.pin_dir);
-    let facts = facts_of(&pins, start.why).map_err(Failure::system)?;
+    let facts = facts_of(&pins, start.interfaces, start.note);
     let mut serving = Serving::under_keeper(args, loaded, start.listeners, facts, handover);
     serving.open_pins(&pins).map_err(Failure::system)?;
     drop_capabilities().map_err(|error| Failure::system(anyhow!("dropping capabilities: {error}")))?;
     serve(serving)
 }
 
-/// What the keeper established, read from the pins.
-fn facts_of(pins: &PinDir, why: Option<String>) -> anyhow::Result<Facts> {
-    let interfaces = attached_modes(pins).context("asking which interfaces run XDP")?;
-    let native = interfaces.iter().all(|(_, mode)| *mode == Mode::Native);
-    let mode = if native { Mode::Native } else { Mode::Generic };
+/// What the keeper established.
+fn facts_of(pins: &PinDir, interfaces: Vec<Interface>, note: Option<String>) -> Facts {
     let proof = if pins.proof_link().exists() { "sockops" } else { "accept" };
-    Ok(Facts { mode, interfaces, why, proof })
+    Facts::on(interfaces, note, proof)
 }
 
 /// Addresses with the ports that the sockets really have.

@@ -11,7 +11,7 @@ use crate::config;
 use crate::control::{
     AskError, BanView, Explained, News, ReloadReport, Request, Status, ask as ask_weir, follow,
 };
-use crate::kernel::{attached_modes, detach};
+use crate::kernel::{detach, survey};
 use crate::plane::PinDir;
 use crate::run::Exit;
 
@@ -82,9 +82,16 @@ pub(super) fn xdp(action: XdpAction, surroundings: &Surroundings) -> Result<(), 
     match action {
         XdpAction::Status { pins } => {
             let folder = pin_dir(&pins, surroundings)?;
-            let modes =
-                attached_modes(&PinDir::new(&folder)).map_err(|error| (Exit::System, error.to_string()))?;
-            print::say(print::xdp(&modes, pins.json));
+            // A file that is wrong takes nothing from what the pins say.
+            let config =
+                pins.config.as_ref().and_then(|file| config::load(file, &surroundings.default_socket).ok());
+            let listeners =
+                config.iter().flat_map(|config| &config.listeners).map(|listener| listener.address);
+            let listeners: Vec<_> = listeners.collect();
+            let wanted = config.as_ref().map(|config| (&config.kernel.interfaces, listeners.as_slice()));
+            let rows =
+                survey(&PinDir::new(&folder), wanted).map_err(|error| (Exit::System, error.to_string()))?;
+            print::say(print::xdp(&rows, pins.json));
             Ok(())
         }
         XdpAction::Detach { interfaces, pins } => {

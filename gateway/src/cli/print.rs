@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::config::{Ceiling, Errors};
-use crate::control::{BanView, Explained, GuardView, News, ReloadReport, Status, duration_text};
-use crate::kernel::{Detached, Mode};
+use crate::control::{BanView, Explained, GuardView, KernelView, News, ReloadReport, Status, duration_text};
+use crate::kernel::{Detached, Interface};
 use crate::run::Loaded;
 
 /// Writes a line to standard output. False: nobody reads it any more (`weir watch | head`), which is
@@ -73,10 +73,10 @@ pub(super) fn status(status: &Status) -> String {
         (None, waits) => format!("in force, but for a restart: {}", waits.join(", ")),
     };
     text.line("config", format!("{} {reload}", status.config.file));
-    let why = status.kernel.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    text.line("kernel", format!("{}{why}", status.kernel.mode));
+    text.line("kernel", kernel_line(&status.kernel));
     for interface in &status.kernel.interfaces {
-        text.line("", format!("{} ({})", interface.name, interface.mode));
+        let why = interface.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        text.line("", format!("{} ({}){why}", interface.name, interface.mode));
     }
     if let Some(capacity) = status.kernel.clients_capacity {
         text.line("clients", format!("{capacity} entries, proved by {}", status.kernel.proof));
@@ -105,6 +105,13 @@ pub(super) fn status(status: &Status) -> String {
         text.line("", line);
     }
     text.finish()
+}
+
+/// The mode, and why; interfaces say it in lines of their own.
+fn kernel_line(kernel: &KernelView) -> String {
+    let why = if kernel.interfaces.is_empty() { &kernel.why } else { &kernel.note };
+    let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{why}", kernel.mode)
 }
 
 pub(super) fn explained(explained: &Explained) -> String {
@@ -174,16 +181,20 @@ pub(super) fn news(news: &News) -> String {
     }
 }
 
-pub(super) fn xdp(modes: &[(String, Mode)], as_json: bool) -> String {
+pub(super) fn xdp(interfaces: &[Interface], as_json: bool) -> String {
     if as_json {
-        let rows: Vec<_> =
-            modes.iter().map(|(name, mode)| json!({ "interface": name, "mode": mode.to_string() })).collect();
-        return format!("{:#}", json!(rows));
+        let row = |Interface { name, state, why }: &Interface| json!({ "interface": name, "mode": state.name(), "why": why });
+        return format!("{:#}", json!(interfaces.iter().map(row).collect::<Vec<_>>()));
     }
-    if modes.is_empty() {
+    if interfaces.is_empty() {
         return "no interface runs this instance's program".to_owned();
     }
-    modes.iter().map(|(name, mode)| format!("{name:<16} {mode}")).collect::<Vec<_>>().join("\n")
+    let line = |Interface { name, state, why }: &Interface| {
+        format!("{name:<16} {:<10} {}", state.name(), why.as_deref().unwrap_or_default())
+            .trim_end()
+            .to_owned()
+    };
+    interfaces.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 pub(super) fn detached(detached: &Detached, as_json: bool) -> String {

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Parts, status};
-use crate::kernel::Mode;
+use crate::kernel::{Mode, State};
 use crate::plane::now_ns;
 use crate::telemetry::metrics::collected as names;
 
@@ -61,9 +61,17 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
         None,
         prometheus_client::metrics::MetricType::Gauge,
     )?;
-    for mode in [Mode::Native, Mode::Generic, Mode::Off] {
-        let value = ConstGauge::new(u64::from(mode == parts.facts.mode));
+    let facts = parts.facts.load();
+    for mode in Mode::ALL {
+        let value = ConstGauge::new(u64::from(mode == facts.mode));
         value.encode(family.encode_family(&[("mode", mode.to_string())])?)?;
+    }
+    let metric = names::KERNEL_INTERFACES;
+    let kind = prometheus_client::metrics::MetricType::Gauge;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for state in State::ALL {
+        let count = facts.interfaces.iter().filter(|interface| interface.state == state).count();
+        ConstGauge::new(count as u64).encode(family.encode_family(&[("state", state.name())])?)?;
     }
     let Some(maps) = &parts.maps else { return Ok(()) };
     let (Ok(rows), Ok([syn, tcp, other])) = (maps.counters(), maps.exhausted()) else { return Ok(()) };

@@ -68,6 +68,8 @@ pub struct LastReload {
 pub struct KernelView {
     pub mode: String,
     pub why: Option<String>,
+    /// What `why` says beside the interfaces'.
+    pub note: Option<String>,
     pub proof: String,
     pub interfaces: Vec<InterfaceView>,
     /// Entries that CLIENTS can hold.
@@ -103,7 +105,9 @@ impl GuardView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InterfaceView {
     pub name: String,
+    /// `native`, `generic`, or what became of it instead.
     pub mode: String,
+    pub why: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -27,15 +27,20 @@ pub(super) fn status(parts: &Parts) -> Result<Status, String> {
 }
 
 fn kernel(parts: &Parts) -> Result<KernelView, String> {
-    let facts = &parts.facts;
+    let facts = parts.facts.load();
     let interfaces = facts
         .interfaces
         .iter()
-        .map(|(name, mode)| InterfaceView { name: name.clone(), mode: mode.to_string() })
+        .map(|interface| InterfaceView {
+            name: interface.name.clone(),
+            mode: interface.state.to_string(),
+            why: interface.why.clone(),
+        })
         .collect();
     let mut view = KernelView {
         mode: facts.mode.to_string(),
         why: facts.why.clone(),
+        note: facts.note.clone(),
         proof: facts.proof.to_owned(),
         interfaces,
         clients_capacity: None,

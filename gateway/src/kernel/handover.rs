@@ -3,7 +3,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -13,6 +13,8 @@ use nix::sys::socket::{
     socketpair,
 };
 use tokio::io::unix::AsyncFd;
+
+use super::{Interface, State};
 
 /// One end of the pair.
 #[derive(Debug)]
@@ -30,22 +32,27 @@ pub enum HandoverError {
     Message(u8),
 }
 
-/// Every message: its kind, a worker's index, the length of the text, the text.
-const MESSAGE_BYTES: usize = 256;
-const TEXT_BYTES: usize = MESSAGE_BYTES - 4;
+/// Every message: its kind, an index or a count, the length of the text, the text.
+const MESSAGE_BYTES: usize = 512;
+const TEXT_BYTES: usize = MESSAGE_BYTES - 5;
 
 /// What the keeper tells a gateway that starts.
 #[derive(Debug, Default)]
 pub struct Start {
     /// Listening sockets by worker.
     pub listeners: Vec<Vec<TcpListener>>,
-    /// Why the kernel plane is not native everywhere.
-    pub why: Option<String>,
+    /// Why clients are not proved at their handshake.
+    pub note: Option<String>,
+    pub interfaces: Vec<Interface>,
 }
 
 const KIND_LISTENER: u8 = 1;
 const KIND_START: u8 = 2;
 const KIND_READY: u8 = 3;
+/// An interface; its index counts from 0.
+const KIND_INTERFACE: u8 = 4;
+/// So many were told: they are all.
+const KIND_INTERFACES: u8 = 5;
 
 impl Handover {
     /// The keeper's end and the gateway's.
@@ -67,34 +74,48 @@ impl Handover {
     }
 
     /// Hands every socket over, then lets the gateway start.
-    pub fn send_start(&self, listeners: &[Vec<TcpListener>], why: Option<&str>) -> Result<(), HandoverError> {
+    pub fn send_start(
+        &self,
+        listeners: &[Vec<TcpListener>],
+        note: Option<&str>,
+        interfaces: &[Interface],
+    ) -> Result<(), HandoverError> {
         for (worker, sockets) in listeners.iter().enumerate() {
             for socket in sockets {
-                self.send(KIND_LISTENER, worker, "", Some(socket.as_fd()))?;
+                self.send(KIND_LISTENER, worker, "", Some(socket.as_fd()), MsgFlags::empty())?;
             }
         }
-        self.send(KIND_START, listeners.len(), why.unwrap_or_default(), None)
+        for (idx, interface) in interfaces.iter().enumerate() {
+            self.send(KIND_INTERFACE, idx, &line(interface), None, MsgFlags::empty())?;
+        }
+        self.send(KIND_START, listeners.len(), note.unwrap_or_default(), None, MsgFlags::empty())
+    }
+
+    /// Tells a gateway that runs what became of the interfaces. It does not wait for one that does not
+    /// read: then the caller tells it later.
+    pub fn send_interfaces(&self, interfaces: &[Interface]) -> Result<(), HandoverError> {
+        for (idx, interface) in interfaces.iter().enumerate() {
+            self.send(KIND_INTERFACE, idx, &line(interface), None, MsgFlags::MSG_DONTWAIT)?;
+        }
+        self.send(KIND_INTERFACES, interfaces.len(), "", None, MsgFlags::MSG_DONTWAIT)
     }
 
     pub fn receive_start(&self) -> Result<Start, HandoverError> {
         let mut start = Start::default();
         loop {
-            let (message, fd) = self.receive()?;
-            let [kind, worker_hi, worker_lo, length, text @ ..] = message;
-            let worker = usize::from(u16::from_be_bytes([worker_hi, worker_lo]));
+            let Message { kind, number, text, fd } = self.receive(MsgFlags::empty())?;
             match (kind, fd) {
                 (KIND_LISTENER, Some(fd)) => {
-                    if start.listeners.len() <= worker {
-                        start.listeners.resize_with(worker + 1, Vec::new);
+                    if start.listeners.len() <= number {
+                        start.listeners.resize_with(number + 1, Vec::new);
                     }
-                    let sockets = start.listeners.get_mut(worker).ok_or(HandoverError::Message(kind))?;
+                    let sockets = start.listeners.get_mut(number).ok_or(HandoverError::Message(kind))?;
                     sockets.push(TcpListener::from(fd));
                 }
+                (KIND_INTERFACE, None) => start.interfaces.extend(interface_of(&text)),
                 (KIND_START, None) => {
-                    start.listeners.resize_with(worker, Vec::new);
-                    let text = text.get(..usize::from(length)).unwrap_or_default();
-                    let why = String::from_utf8_lossy(text).into_owned();
-                    start.why = (!why.is_empty()).then_some(why);
+                    start.listeners.resize_with(number, Vec::new);
+                    start.note = (!text.is_empty()).then_some(text);
                     return Ok(start);
                 }
                 _ => return Err(HandoverError::Message(kind)),
@@ -104,36 +125,60 @@ impl Handover {
 
     /// The gateway serves.
     pub fn send_ready(&self) -> Result<(), HandoverError> {
-        self.send(KIND_READY, 0, "", None)
+        self.send(KIND_READY, 0, "", None, MsgFlags::empty())
     }
 
     /// Waits for the gateway to say so.
     pub fn receive_ready(&self) -> Result<(), HandoverError> {
-        match self.receive()? {
-            ([KIND_READY, ..], None) => Ok(()),
-            ([kind, ..], _) => Err(HandoverError::Message(kind)),
+        match self.receive(MsgFlags::empty())? {
+            Message { kind: KIND_READY, fd: None, .. } => Ok(()),
+            Message { kind, .. } => Err(HandoverError::Message(kind)),
         }
     }
 
-    /// Waits, in the current runtime, until the other process is gone: after the start it sends nothing.
-    pub async fn gone(self) -> std::io::Result<()> {
+    /// Hears, in the current runtime, what became of the interfaces, until the other process is gone.
+    pub async fn hear(self, mut changed: impl FnMut(Vec<Interface>)) -> std::io::Result<()> {
         // SAFETY: the descriptor is owned by what is registered and never changes.
-        let socket = unsafe { AsyncFd::register(self.socket) }.map_err(std::io::Error::from)?;
-        socket.readable().await.map(drop)
+        let handover = unsafe { AsyncFd::register(self) }.map_err(std::io::Error::from)?;
+        let mut interfaces = Vec::new();
+        loop {
+            let mut ready = handover.readable().await?;
+            let received = handover.get_ref().receive(MsgFlags::MSG_DONTWAIT);
+            match received {
+                Ok(Message { kind: KIND_INTERFACE, number, text, .. }) => {
+                    interfaces.truncate(number);
+                    interfaces.extend(interface_of(&text));
+                }
+                // Fewer arrived than were told: the keeper tells again.
+                Ok(Message { kind: KIND_INTERFACES, number, .. }) => {
+                    let told = std::mem::take(&mut interfaces);
+                    if told.len() == number {
+                        changed(told);
+                    }
+                }
+                Err(HandoverError::Socket(Errno::EAGAIN | Errno::EINTR)) => ready.clear_ready(),
+                Err(HandoverError::Gone | HandoverError::Socket(_)) => return Ok(()),
+                Ok(Message { kind, .. }) | Err(HandoverError::Message(kind)) => {
+                    tracing::warn!(kind, "a message of the keeper's that is not known");
+                }
+            }
+        }
     }
 
     fn send(
         &self,
         kind: u8,
-        worker: usize,
+        number: usize,
         text: &str,
         fd: Option<BorrowedFd<'_>>,
+        flags: MsgFlags,
     ) -> Result<(), HandoverError> {
         let mut message = [0; MESSAGE_BYTES];
-        let [worker_hi, worker_lo] = u16::try_from(worker).unwrap_or(u16::MAX).to_be_bytes();
+        let [number_hi, number_lo] = u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
         let end = text.floor_char_boundary(TEXT_BYTES);
         let text = text.as_bytes().get(..end).unwrap_or_default();
-        let header = [kind, worker_hi, worker_lo, u8::try_from(text.len()).unwrap_or(u8::MAX)];
+        let [length_hi, length_lo] = u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes();
+        let header = [kind, number_hi, number_lo, length_hi, length_lo];
         for (to, from) in message.iter_mut().zip(header.iter().chain(text)) {
             *to = *from;
         }
@@ -143,21 +188,21 @@ impl Handover {
             self.socket.as_raw_fd(),
             &[IoSlice::new(&message)],
             &control,
-            MsgFlags::MSG_NOSIGNAL,
+            MsgFlags::MSG_NOSIGNAL | flags,
             None,
         )?;
         Ok(())
     }
 
-    fn receive(&self) -> Result<([u8; MESSAGE_BYTES], Option<OwnedFd>), HandoverError> {
+    fn receive(&self, flags: MsgFlags) -> Result<Message, HandoverError> {
         let mut message = [0; MESSAGE_BYTES];
-        let mut control = cmsg_space!([std::os::fd::RawFd; 1]);
+        let mut control = cmsg_space!([RawFd; 1]);
         let mut slices = [IoSliceMut::new(&mut message)];
         let received = recvmsg::<()>(
             self.socket.as_raw_fd(),
             &mut slices,
             Some(&mut control),
-            MsgFlags::MSG_CMSG_CLOEXEC,
+            MsgFlags::MSG_CMSG_CLOEXEC | flags,
         )?;
         let bytes = received.bytes;
         let mut fd = None;
@@ -171,9 +216,50 @@ impl Handover {
         }
         match bytes {
             0 => Err(HandoverError::Gone),
-            MESSAGE_BYTES => Ok((message, fd)),
+            MESSAGE_BYTES => Ok(Message::read(&message, fd)),
             _ => Err(HandoverError::Message(message.first().copied().unwrap_or_default())),
         }
+    }
+}
+
+/// A message as it was sent.
+struct Message {
+    kind: u8,
+    number: usize,
+    text: String,
+    fd: Option<OwnedFd>,
+}
+
+impl Message {
+    fn read(message: &[u8; MESSAGE_BYTES], fd: Option<OwnedFd>) -> Self {
+        let [kind, number_hi, number_lo, length_hi, length_lo, text @ ..] = message;
+        let length = usize::from(u16::from_be_bytes([*length_hi, *length_lo]));
+        let text = text.get(..length).unwrap_or_default();
+        Self {
+            kind: *kind,
+            number: usize::from(u16::from_be_bytes([*number_hi, *number_lo])),
+            text: String::from_utf8_lossy(text).into_owned(),
+            fd,
+        }
+    }
+}
+
+/// State, name and reason of an interface; names have no spaces.
+fn line(interface: &Interface) -> String {
+    let Interface { name, state, why } = interface;
+    format!("{state} {name} {}", why.as_deref().unwrap_or_default())
+}
+
+fn interface_of(line: &str) -> Option<Interface> {
+    let (state, rest) = line.split_once(' ')?;
+    let (name, why) = rest.split_once(' ')?;
+    let state = State::ALL.into_iter().find(|known| known.name() == state)?;
+    Some(Interface { name: name.to_owned(), state, why: (!why.is_empty()).then(|| why.to_owned()) })
+}
+
+impl AsRawFd for Handover {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

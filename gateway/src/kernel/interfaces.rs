@@ -1,13 +1,12 @@
-//! The host's interfaces and addresses.
+//! The host's addresses, and the interfaces that carry a listener's.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
-use nix::net::if_::InterfaceFlags;
 
-use super::Interfaces;
+use super::choice::Carrying;
 
 /// Every address of this host, each once.
 pub fn own_addresses() -> Result<Vec<IpAddr>, Errno> {
@@ -15,24 +14,16 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, Errno> {
     Ok(addresses.into_iter().collect())
 }
 
-/// The interfaces to attach to, each once, in order of name.
-pub(super) fn resolve(wanted: &Interfaces, listeners: &[SocketAddr]) -> Result<Vec<String>, Errno> {
-    let names: BTreeSet<String> = match wanted {
-        Interfaces::Named(names) => names.iter().cloned().collect(),
-        Interfaces::Auto => {
-            let interfaces: Vec<_> = getifaddrs()?.collect();
-            let any = listeners.is_empty() || listeners.iter().any(|listener| listener.ip().is_unspecified());
-            let carries = |interface: &&InterfaceAddress| {
-                let is_up = interface.flags.contains(InterfaceFlags::IFF_UP);
-                let is_lo = interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-                let names_it = ip(interface)
-                    .is_some_and(|address| listeners.iter().any(|listener| listener.ip() == address));
-                is_up && (names_it || (any && !is_lo))
-            };
-            interfaces.iter().filter(carries).map(|interface| interface.interface_name.clone()).collect()
-        }
+/// The interfaces that packets to `listeners` come by.
+pub(super) fn carrying(listeners: &[SocketAddr]) -> Result<Carrying, Errno> {
+    if listeners.is_empty() || listeners.iter().any(|listener| listener.ip().is_unspecified()) {
+        return Ok(Carrying::Any);
+    }
+    let carries = |interface: &InterfaceAddress| {
+        ip(interface).is_some_and(|address| listeners.iter().any(|listener| listener.ip() == address))
     };
-    Ok(names.into_iter().collect())
+    let named = getifaddrs()?.filter(carries).map(|interface| interface.interface_name);
+    Ok(Carrying::Named(named.collect()))
 }
 
 fn ip(interface: &InterfaceAddress) -> Option<IpAddr> {

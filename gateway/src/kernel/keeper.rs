@@ -1,5 +1,5 @@
-//! Starts the gateway, starts it again when it dies, and keeps the maps' idea of this host's
-//! addresses fresh. Its listening sockets stay open throughout, so no client is refused meanwhile.
+//! Starts the gateway, starts it again when it dies, and follows the host's addresses and interfaces.
+//! Its listening sockets stay open throughout, so no client is refused meanwhile.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, TcpListener};
@@ -16,14 +16,17 @@ use nix::unistd::Pid;
 
 use super::handover::{Handover, HandoverError};
 use super::log::KernelLog;
-use super::own_addresses;
+use super::netlink::Monitor;
 use super::privileges::drop_to_keeper;
+use super::{Attachments, Occasion, own_addresses};
 use crate::plane::{Maps, MapsError, now_ns};
 
 /// The parent of the gateway.
 pub struct Keeper {
     pub listeners: Vec<Vec<TcpListener>>,
-    pub why: Option<String>,
+    /// Why clients are not proved at their handshake.
+    pub note: Option<String>,
+    pub attachments: Attachments,
     pub maps: Maps,
     pub log: KernelLog,
     /// The program and arguments that start the gateway.
@@ -45,8 +48,13 @@ pub enum KeeperError {
     Capabilities(String),
 }
 
-/// How often this host's addresses are compared with OWN.
-const ADDRESSES_EVERY: Duration = Duration::from_secs(2);
+/// How often addresses and interfaces are read without news of them: some things have none, such as
+/// another program's end on an interface.
+const FOLLOW_EVERY: Duration = Duration::from_secs(30);
+/// The same where there is no news to be had.
+const FOLLOW_EVERY_UNHEARD: Duration = Duration::from_secs(2);
+/// News are left to gather for so long after each reading: a thousand addresses are a few readings.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Beyond `timeouts.drain`, before the gateway is killed.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// A gateway that lived shorter than this is started again after a pause, not at once.
@@ -57,6 +65,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 enum Woken {
     Exited(ExitStatus),
     Signal(Signal),
+    News,
     Tick,
 }
 
@@ -66,6 +75,12 @@ impl Keeper {
         let signals = signals().map_err(KeeperError::Signals)?;
         self.log.start();
         drop_to_keeper().map_err(KeeperError::Capabilities)?;
+        // Opened before the first reading, so that nothing falls between the two.
+        let monitor = Monitor::open()
+            .inspect_err(
+                |error| tracing::warn!(%error, "no news of interfaces and addresses, asking for them"),
+            )
+            .ok();
         let mut own = own_addresses().unwrap_or_default();
         let mut was_ready = false;
         loop {
@@ -79,7 +94,7 @@ impl Keeper {
                 }
                 Err(error) => tracing::warn!(%error, "the gateway did not start"),
             }
-            match self.watch(&mut gateway, &signals, &mut own)? {
+            match self.watch(&mut gateway, &handover, &signals, monitor.as_ref(), &mut own)? {
                 Some(status) => {
                     tracing::warn!(%status, "the gateway ended, starting it again");
                     if Duration::from_nanos(now_ns() - began_ns) < SHORT_LIFE {
@@ -98,24 +113,61 @@ impl Keeper {
             .stdin(Stdio::from(gateway_end.into_fd()))
             .spawn()
             .map_err(KeeperError::Spawn)?;
-        keeper_end.send_start(&self.listeners, self.why.as_deref())?;
+        keeper_end.send_start(&self.listeners, self.note.as_deref(), &self.attachments.interfaces())?;
         Ok((gateway, keeper_end))
     }
 
-    /// Waits for the gateway's end (its status) or for an order to stop (None).
+    /// Waits for the gateway's end (its status) or for an order to stop (None). Meanwhile addresses and
+    /// interfaces are followed: at once, at the first news after a rest, and every [`FOLLOW_EVERY`].
     fn watch(
-        &self,
+        &mut self,
         gateway: &mut Child,
+        handover: &Handover,
         signals: &SignalFd,
+        monitor: Option<&Monitor>,
         own: &mut Vec<IpAddr>,
     ) -> Result<Option<ExitStatus>, KeeperError> {
+        let every = if monitor.is_some() { FOLLOW_EVERY } else { FOLLOW_EVERY_UNHEARD };
+        let (mut told, mut occasion) = (Told::Whole, Occasion::News);
+        let (mut rests_until_ns, mut due_ns) = (0, now_ns());
         loop {
-            match wait(gateway, signals, ADDRESSES_EVERY)? {
+            if now_ns() >= due_ns {
+                self.refresh_own(own);
+                told = self.follow(occasion, handover, told);
+                occasion = Occasion::Turn;
+                rests_until_ns = after(SETTLE);
+                due_ns = after(every);
+            }
+            let rest_ns = rests_until_ns.saturating_sub(now_ns());
+            let (heard, longest_ns) = match rest_ns {
+                0 => (monitor, due_ns.saturating_sub(now_ns())),
+                rest_ns => (None, rest_ns),
+            };
+            match wait(gateway, signals, heard, Duration::from_nanos(longest_ns))? {
                 Woken::Exited(status) => return Ok(Some(status)),
                 Woken::Signal(Signal::SIGHUP) => pass_on(gateway, Signal::SIGHUP),
                 Woken::Signal(_) => return Ok(None),
-                Woken::Tick => self.refresh_own(own),
+                Woken::News => {
+                    heard.into_iter().for_each(Monitor::drain);
+                    (occasion, due_ns) = (Occasion::News, now_ns());
+                }
+                Woken::Tick => {}
             }
+        }
+    }
+
+    /// Interfaces as they are now, told to the gateway if that is news to it.
+    fn follow(&mut self, occasion: Occasion, handover: &Handover, told: Told) -> Told {
+        let is_changed = self.attachments.follow(occasion).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the host's interfaces cannot be listed");
+            false
+        });
+        if told == Told::Whole && !is_changed {
+            return told;
+        }
+        match handover.send_interfaces(&self.attachments.interfaces()) {
+            Ok(()) => Told::Whole,
+            Err(_) => Told::Partly,
         }
     }
 
@@ -124,9 +176,9 @@ impl Keeper {
         pass_on(&gateway, Signal::SIGTERM);
         let deadline_ns = now_ns() + u64::try_from((self.drain + DRAIN_GRACE).as_nanos()).unwrap_or(u64::MAX);
         loop {
-            match wait(&mut gateway, signals, PAUSE)? {
+            match wait(&mut gateway, signals, None, PAUSE)? {
                 Woken::Exited(status) => return Ok(exit_code(status)),
-                Woken::Signal(Signal::SIGINT | Signal::SIGTERM) | Woken::Tick | Woken::Signal(_) => {}
+                Woken::Signal(_) | Woken::News | Woken::Tick => {}
             }
             if now_ns() > deadline_ns {
                 tracing::warn!("the gateway did not drain in time, killing it");
@@ -149,6 +201,18 @@ impl Keeper {
     }
 }
 
+/// Whether the gateway knows the interfaces as they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Whole,
+    /// It did not read; it is told again.
+    Partly,
+}
+
+fn after(time: Duration) -> u64 {
+    now_ns().saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
 fn signals() -> Result<SignalFd, Errno> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
@@ -158,18 +222,25 @@ fn signals() -> Result<SignalFd, Errno> {
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-fn wait(gateway: &mut Child, signals: &SignalFd, longest: Duration) -> Result<Woken, KeeperError> {
+fn wait(
+    gateway: &mut Child,
+    signals: &SignalFd,
+    monitor: Option<&Monitor>,
+    longest: Duration,
+) -> Result<Woken, KeeperError> {
     if let Some(status) = gateway.try_wait().map_err(KeeperError::Spawn)? {
         return Ok(Woken::Exited(status));
     }
-    let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
+    let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    fds.extend(monitor.map(|monitor| PollFd::new(monitor.as_fd(), PollFlags::POLLIN)));
+    // Rounded up: a wait that ends a moment too early would be begun again and again.
+    let timeout = PollTimeout::try_from(longest + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
         Ok(0) | Err(Errno::EINTR) => return Ok(Woken::Tick),
         Ok(_) => {}
         Err(error) => return Err(KeeperError::Signals(error)),
     }
-    let Ok(Some(received)) = signals.read_signal() else { return Ok(Woken::Tick) };
+    let Ok(Some(received)) = signals.read_signal() else { return Ok(Woken::News) };
     let signal = i32::try_from(received.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
     match signal {
         Some(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => Ok(Woken::Signal(signal)),

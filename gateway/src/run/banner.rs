@@ -14,7 +14,11 @@ pub(super) fn banner(
     admin: SocketAddr,
 ) -> String {
     let mut text = String::new();
-    let interfaces: Vec<_> = facts.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})")).collect();
+    let interfaces: Vec<_> = facts
+        .interfaces
+        .iter()
+        .map(|interface| format!("{} ({})", interface.name, interface.state))
+        .collect();
     let why = facts.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let listeners: Vec<_> = bound.iter().map(|address| format!("http://{address}")).collect();
     let mut line = |name: &str, value: String| {

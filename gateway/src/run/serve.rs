@@ -16,7 +16,7 @@ use super::banner::banner;
 use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
 use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader};
-use crate::kernel::{Facts, Guard, Handover, wanted};
+use crate::kernel::{Facts, Guard, Handover, Interface, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::plane::{Bans, Charge, Events, Maps, PinDir, Plane, fresh_seed, now_ns};
 use crate::proxy::{self, Shared, SharedParts, Snapshot};
@@ -99,7 +99,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         guarding: Guarding::new(guard, args.sessions, names),
         shared: Arc::clone(&shared),
         maps,
-        facts,
+        facts: ArcSwap::from_pointee(facts),
         ceiling_bytes: ceiling.ceiling_bytes,
         started_ns: now_ns(),
         ready: AtomicBool::new(false),
@@ -205,7 +205,7 @@ async fn wait_for_the_end(parts: &Parts, keeper: Option<Handover>) -> std::io::R
     let under_keeper = keeper.is_some();
     let mut keeper_gone = std::pin::pin!(async {
         match keeper {
-            Some(keeper) => keeper.gone().await,
+            Some(keeper) => keeper.hear(|interfaces| follow(parts, interfaces)).await,
             None => std::future::pending().await,
         }
     });
@@ -220,6 +220,12 @@ async fn wait_for_the_end(parts: &Parts, keeper: Option<Handover>) -> std::io::R
             },
         }
     }
+}
+
+/// What the keeper tells of the interfaces.
+fn follow(parts: &Parts, interfaces: Vec<Interface>) {
+    let facts = parts.facts.load().with(interfaces);
+    parts.facts.store(Arc::new(facts));
 }
 
 async fn join(threads: Threads) -> Result<(), Failure> {

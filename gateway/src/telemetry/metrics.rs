@@ -193,6 +193,8 @@ pub mod collected {
     }
 
     pub const KERNEL_MODE: Named = named("kernel_mode", "1 for the mode that the kernel plane is in");
+    pub const KERNEL_INTERFACES: Named =
+        named("kernel_interfaces", "Interfaces that are wanted, by what became of them");
     pub const KERNEL_PACKETS: Named = named("kernel_packets", "Packets judged by XDP, by verdict and action");
     pub const KERNEL_BYTES: Named = named("kernel_bytes", "Bytes judged by XDP, by verdict and action");
     pub const BUDGET_EXHAUSTED: Named =

@@ -81,7 +81,7 @@ fn parts(file: &Path) -> Parts {
     Parts {
         shared: Arc::new(shared),
         maps: None,
-        facts: Facts::off("a test"),
+        facts: ArcSwap::from_pointee(Facts::off("a test")),
         config: ArcSwap::from_pointee(config),
         reloader,
         guarding: Guarding::new(guard, Vec::new(), Names::default()),
