@@ -39,8 +39,6 @@ fn what_cannot_be_is_refused_with_its_code() -> Result<()> {
     check_ends(&place, 1, "weir.toml: cannot be read");
     place.write_config("[[listener]]\naddress = \"nonsense\"\n")?;
     check_ends(&place, 1, "weir.toml:2:11: `nonsense` is not an address");
-    place.write_config(&config(&place, "mode = \"generic\"\ninterfaces = [\"weir-none\"]"))?;
-    check_ends(&place, 3, "no interface `weir-none`");
     place.write_config(&config(&place, "mode = \"native\"\ninterfaces = [\"lo\"]"))?;
     check_ends(&place, 3, "lo cannot do native XDP");
     let taken = TcpListener::bind(("127.0.0.1", place.port))?;
@@ -78,12 +76,18 @@ fn with_mode_auto_the_process_table_stands_in_and_says_why() -> Result<()> {
     if !require_root() {
         return Ok(());
     }
-    let weir = Weir::start(|place| config(place, "interfaces = [\"weir-none\"]"))?;
-    assert_eq!(weir.status("/kernel/mode")?, "off");
-    assert!(weir.status("/kernel/why")?.to_string().contains("no interface"));
-    assert!(weir.metrics()?.contains("weir_kernel_mode{mode=\"off\"} 1"));
-    assert!(weir.gateway_pid().is_none(), "one process serves");
-    Ok(())
+    let here = Netns::new("here")?;
+    here.ip("tuntap add tun0 mode tun")?;
+    here.run(|| {
+        let weir = Weir::start(|place| config(place, "interfaces = [\"tun0\"]"))?;
+        assert_eq!(weir.status("/kernel/mode")?, "off");
+        assert!(
+            weir.status("/kernel/why")?.to_string().contains("tun0: a tun interface has no Ethernet frames")
+        );
+        assert!(weir.metrics()?.contains("weir_kernel_mode{mode=\"off\"} 1"));
+        assert!(weir.gateway_pid().is_none(), "one process serves");
+        Ok(())
+    })
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod accuracy;
 mod bad_days;
 mod gate;
 mod guard;
+mod interfaces;
 mod lifecycle;
 mod packets;
 mod planes;

@@ -1,0 +1,376 @@
+//! Living with others: interfaces and addresses that come and go, interfaces that other programs have,
+//! and those on which the program would be of no use.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+use weir_tests::http::Connection;
+use weir_tests::netns::{Netns, run};
+use weir_tests::rig::{Program, Sink};
+use weir_tests::root::require_root;
+use weir_tests::wait::wait_for;
+use weir_tests::weir::{Place, Weir};
+use weir_tests::wire::{End, Wire};
+
+const SOON: Duration = Duration::from_secs(10);
+/// News are heard, not asked for: well within the shortest turn of asking.
+const AT_ONCE: Duration = Duration::from_millis(1_500);
+const GIVE_UP: Duration = Duration::from_millis(300);
+
+/// Weir's namespace and a client's, joined when a test says so.
+struct Hosts {
+    here: Netns,
+    there: Netns,
+}
+
+impl Hosts {
+    fn new() -> Result<Self> {
+        Ok(Self { here: Netns::new("here")?, there: Netns::new("there")? })
+    }
+
+    /// `w{number}` here, `x{number}` there.
+    fn join(&self, number: u8) -> Result<Wire> {
+        let (w, x) = (format!("w{number}"), format!("x{number}"));
+        let here = End { netns: &self.here, interface: &w, host: 1 };
+        Wire::join(number, here, End { netns: &self.there, interface: &x, host: 2 })
+    }
+
+    /// A weir here that drops what the client sends to it, and nothing else: who is answered was not judged.
+    fn weir(&self, kernel: &str) -> Result<Weir> {
+        let place = Place::new()?;
+        place.write_config(&config(&place, kernel))?;
+        self.here.run(|| Weir::start_at(place))
+    }
+
+    /// Whether the client is answered at an address of weir's.
+    fn is_answered(&self, weir: &Weir, address: Ipv4Addr) -> Result<bool> {
+        let server = SocketAddr::from((address, weir.place.port));
+        self.there.run(|| Ok(Connection::open_within(server, GIVE_UP).is_ok()))
+    }
+}
+
+fn config(place: &Place, kernel: &str) -> String {
+    format!(
+        "[[listener]]\naddress = \"0.0.0.0:{}\"\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nrespond = {{ status = 200 }}\n[kernel]\nclients = 4096\ndeny = [\"10.77.0.0/16\", \"10.78.0.2/32\"]\nguard_own_addresses = false\n{kernel}\n",
+        place.port
+    )
+}
+
+/// What became of an interface, and why, as `weir status` has it.
+fn row(weir: &Weir, name: &str) -> Result<(String, String)> {
+    let rows = weir.status("/kernel/interfaces")?;
+    let row = rows.as_array().into_iter().flatten().find(|row| row["name"] == name);
+    let row = row.with_context(|| format!("no row {name}: {rows}"))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok((text(&row["mode"]), text(&row["why"])))
+}
+
+#[track_caller]
+fn check_row(weir: &Weir, name: &str, mode: &str, why: &str) {
+    let (found, reason) = row(weir, name).expect("a row");
+    assert_eq!(found, mode, "{name}: {reason}");
+    assert!(reason.contains(why), "{name}: wanted {why:?}, got {reason:?}");
+}
+
+/// Waits until `name` is `mode`, and answers why.
+fn wait_row(weir: &Weir, name: &str, mode: &str, deadline: Duration) -> Result<String> {
+    let found = || row(weir, name).ok().filter(|(found, _)| found == mode).map(|(_, why)| why);
+    wait_for(format!("{name} {mode}"), deadline, found).with_context(|| weir.output())
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_waited_for_and_comes_back() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    let weir = hosts.weir("mode = \"native\"\ninterfaces = [\"w7\"]")?;
+    assert_eq!(weir.status("/kernel/mode")?, "unattached");
+    check_row(&weir, "w7", "waiting", "no such interface yet");
+    assert!(weir.output().contains("no such interface yet"), "{}", weir.output());
+    let metrics = hosts.here.run(|| weir.metrics())?;
+    assert!(metrics.contains("weir_kernel_interfaces{state=\"waiting\"} 1"), "{metrics}");
+    assert!(metrics.contains("weir_kernel_mode{mode=\"unattached\"} 1"), "{metrics}");
+
+    for _ in 0..2 {
+        let wire = hosts.join(7)?;
+        wait_row(&weir, "w7", "native", AT_ONCE)?;
+        assert_eq!(weir.status("/kernel/mode")?, "native");
+        assert!(!hosts.is_answered(&weir, wire.v4(1))?, "denied by the program");
+        let told = weir.json(&["xdp", "status", "--json"])?;
+        assert!(told.is_array(), "{told}");
+        hosts.here.ip("link del w7")?;
+        wait_row(&weir, "w7", "waiting", AT_ONCE)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn patterns_find_what_comes_and_follow_what_is_renamed() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    let weir = hosts.weir("mode = \"native\"\ninterfaces = [\"w*\"]")?;
+    check_row(&weir, "w*", "waiting", "no interface has such a name yet");
+    let wire = hosts.join(7)?;
+    wait_row(&weir, "w7", "native", AT_ONCE)?;
+    hosts.join(8)?;
+    wait_row(&weir, "w8", "native", AT_ONCE)?;
+    hosts.here.ip("link set w7 down")?;
+    hosts.here.ip("link set w7 name w9")?;
+    hosts.here.ip("link set w9 up")?;
+    wait_row(&weir, "w9", "native", AT_ONCE)?;
+    assert!(row(&weir, "w7").is_err(), "one name each");
+    assert!(!hosts.is_answered(&weir, wire.v4(1))?, "denied by the program");
+    let pins = weir.place.pins();
+    assert!(pins.join("link_xdp_w9").exists() && !pins.join("link_xdp_w7").exists());
+    Ok(())
+}
+
+#[test]
+fn an_address_that_comes_is_protected_at_once() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    hosts.join(7)?;
+    let weir = hosts.weir("mode = \"native\"\ninterfaces = [\"w7\"]")?;
+    hosts.there.ip("addr add 10.78.0.2/24 dev x7")?;
+    hosts.here.ip("addr add 10.78.0.1/24 dev w7")?;
+    let address = Ipv4Addr::new(10, 78, 0, 1);
+    let is_denied = || hosts.is_answered(&weir, address).ok().filter(|answered| !answered);
+    wait_for("the address protected", AT_ONCE, is_denied)?;
+    Ok(())
+}
+
+#[test]
+fn lost_news_are_made_up_for() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    hosts.join(7)?;
+    let weir = hosts.weir("mode = \"native\"\ninterfaces = [\"w7\", \"w8\"]")?;
+    hosts.there.ip("addr add 10.78.0.2/24 dev x7")?;
+    let batch = weir.place.folder().join("batch");
+    let mut lines = "addr add 10.79.0.1/32 dev w7\naddr del 10.79.0.1/32 dev w7\n".repeat(1_500);
+    lines.push_str("addr add 10.78.0.1/24 dev w7\n");
+    std::fs::write(&batch, lines)?;
+    kill(weir.pid(), Signal::SIGSTOP)?;
+    let ended = run(&["ip", "-n", hosts.here.name(), "-batch", batch.to_str().context("a path")?]);
+    let joined = hosts.join(8);
+    kill(weir.pid(), Signal::SIGCONT)?;
+    ended?;
+    let wire = joined?;
+    wait_row(&weir, "w8", "native", AT_ONCE)?;
+    assert!(weir.output().contains("were lost"), "the socket overran: {}", weir.output());
+    assert!(!hosts.is_answered(&weir, wire.v4(1))?, "the interface's address is protected");
+    assert!(!hosts.is_answered(&weir, Ipv4Addr::new(10, 78, 0, 1))?, "the last of the addresses too");
+    Ok(())
+}
+
+#[test]
+fn a_taken_interface_is_named_and_taken_over_when_it_is_free() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    let (taken, free) = (hosts.join(7)?, hosts.join(8)?);
+    let sink = Sink::attach(End { netns: &hosts.here, interface: "w7", host: 1 }, Program::Pass)?;
+    let weir = hosts.weir("mode = \"native\"\ninterfaces = [\"w7\", \"w8\"]")?;
+    check_row(&weir, "w7", "taken", "taken by program \"pass\" (id ");
+    check_row(&weir, "w7", "taken", "bpftool link detach id");
+    check_row(&weir, "w8", "native", "");
+    assert!(weir.output().contains("taken by program"), "{}", weir.output());
+    assert!(weir.status("/kernel/why")?.to_string().contains("w7 is taken"));
+    assert!(hosts.is_answered(&weir, taken.v4(1))?, "nobody judges there");
+    assert!(!hosts.is_answered(&weir, free.v4(1))?, "the other goes on");
+    drop(sink);
+    // The end of a link is no news; any news will do.
+    hosts.here.ip("link set w7 alias free")?;
+    wait_row(&weir, "w7", "native", AT_ONCE)?;
+    assert!(!hosts.is_answered(&weir, taken.v4(1))?);
+    Ok(())
+}
+
+#[test]
+fn what_was_taken_off_by_hand_stays_off() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    let (first, second) = (hosts.join(7)?, hosts.join(8)?);
+    let mut weir = hosts.weir("mode = \"native\"\ninterfaces = [\"w7\", \"w8\"]")?;
+    let detached = hosts.here.run(|| weir.json(&["xdp", "detach", "w7", "--json"]))?;
+    assert_eq!(detached["everything"], false);
+    hosts.here.ip("link set w7 alias news")?;
+    let why = wait_row(&weir, "w7", "detached", AT_ONCE)?;
+    assert!(why.contains("by hand"), "{why}");
+    check_row(&weir, "w8", "native", "");
+    hosts.here.ip("link del w7")?;
+    hosts.join(7)?;
+    wait_row(&weir, "w7", "detached", AT_ONCE)?;
+    assert!(hosts.is_answered(&weir, first.v4(1))?);
+    assert!(!hosts.is_answered(&weir, second.v4(1))?);
+    let stopped = weir.stop()?;
+    assert!(stopped.success());
+    hosts.here.run(|| weir.start_again())?;
+    check_row(&weir, "w7", "native", "");
+    assert!(!hosts.is_answered(&weir, first.v4(1))?);
+    Ok(())
+}
+
+/// `s7` here, which stands on w7, has 10.78.0.1, and is reached from 10.78.0.2. False: this kernel has no such kind.
+fn stand_on_w7(hosts: &Hosts, kind: &str) -> Result<bool> {
+    let of_kind = |netns: &Netns, card: &str, name: &str| {
+        let id = if kind == "vlan" { " id 5" } else { "" };
+        netns.ip(&format!("link add link {card} name {name} type {kind}{id}"))
+    };
+    if let Err(error) = of_kind(&hosts.here, "w7", "s7") {
+        println!("skipped {kind}: {error}");
+        return Ok(false);
+    }
+    // Else this host answers for the address on w7 too.
+    hosts.here.run(|| run(&["sysctl", "-q", "-w", "net.ipv4.conf.w7.arp_ignore=1"]))?;
+    let there = if kind == "vlan" { "s7" } else { "x7" };
+    if kind == "vlan" {
+        of_kind(&hosts.there, "x7", there)?;
+    }
+    for (netns, name, host) in [(&hosts.here, "s7", 1), (&hosts.there, there, 2)] {
+        netns.ip(&format!("addr add 10.78.0.{host}/24 dev {name}"))?;
+        netns.ip(&format!("link set {name} up"))?;
+    }
+    Ok(true)
+}
+
+#[test]
+fn each_packet_is_judged_once_and_as_early_as_may_be() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    let wire = hosts.join(7)?;
+    hosts.join(8)?;
+    assert!(stand_on_w7(&hosts, "macvlan")?);
+    hosts.here.ip("link add br0 type bridge")?;
+    hosts.here.ip("link set w8 master br0")?;
+    hosts.here.ip("link set br0 up")?;
+    hosts.here.ip("link add vx0 type vxlan id 9 remote 10.77.7.2 dstport 4789 dev w7")?;
+    hosts.here.ip("link set vx0 up")?;
+    hosts.here.ip("tuntap add tun0 mode tun")?;
+    let names = "[\"w7\", \"s7\", \"w8\", \"br0\", \"vx0\", \"tun0\", \"lo\"]";
+    let weir = hosts.weir(&format!("interfaces = {names}"))?;
+    check_row(&weir, "w7", "native", "");
+    check_row(&weir, "s7", "covered", "w7 sees its packets first");
+    check_row(&weir, "w8", "native", "");
+    check_row(&weir, "br0", "covered", "(w8)");
+    check_row(&weir, "vx0", "generic", "no native XDP");
+    check_row(&weir, "lo", "generic", "no native XDP");
+    check_row(&weir, "tun0", "left", "no Ethernet frames");
+    assert_eq!(weir.status("/kernel/mode")?, "generic", "the slowest");
+    assert!(!hosts.is_answered(&weir, wire.v4(1))?);
+    assert!(!hosts.is_answered(&weir, Ipv4Addr::new(10, 78, 0, 1))?, "on what stands on it too");
+    let told = hosts.here.run(|| weir.json(&["xdp", "status", "--json"]))?;
+    let of = |name: &str| told.as_array().into_iter().flatten().find(|row| row["interface"] == name);
+    assert_eq!(of("s7").map(|row| row["mode"].clone()), Some("covered".into()), "{told}");
+    Ok(())
+}
+
+#[test]
+fn what_stands_on_a_card_is_judged_in_the_stack_with_a_better_way_said() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    for kind in ["macvlan", "vlan"] {
+        let hosts = Hosts::new()?;
+        hosts.join(7)?;
+        if !stand_on_w7(&hosts, kind)? {
+            continue;
+        }
+        let weir = hosts.weir("interfaces = [\"s7\"]")?;
+        check_row(&weir, "s7", "generic", "name w7 instead");
+        assert!(!hosts.is_answered(&weir, Ipv4Addr::new(10, 78, 0, 1))?);
+    }
+    Ok(())
+}
+
+#[test]
+fn frames_larger_than_a_page_need_no_smaller_mtu() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    let wire = hosts.join(7)?;
+    hosts.here.ip("link set w7 mtu 9000")?;
+    hosts.there.ip("link set x7 mtu 9000")?;
+    let kernel = "mode = \"native\"\ninterfaces = [\"w7\"]\nprotect = [\"udp/9\"]";
+    let weir = hosts.weir(kernel)?;
+    check_row(&weir, "w7", "native", "");
+    hosts.there.run(|| {
+        let socket = std::net::UdpSocket::bind((wire.v4(2), 0))?;
+        anyhow::ensure!(socket.send_to(&[0; 8_000], (wire.v4(1), 9))? == 8_000);
+        Ok(())
+    })?;
+    let denied = || {
+        let rows = weir.status("/kernel/packets").ok()?;
+        rows.as_array()?.iter().find(|row| row["verdict"] == "denied")?["bytes"].as_u64()
+    };
+    wait_for("the datagram counted whole", SOON, || denied().filter(|bytes| *bytes >= 8_000))?;
+    hosts.here.ip("link set w7 mtu 1500")?;
+    hosts.here.ip("link set w7 mtu 9000")?;
+    check_row(&weir, "w7", "native", "");
+    Ok(())
+}
+
+#[test]
+fn libxdps_dispatcher_is_known_by_name() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    if run(&["xdp-loader", "--version"]).is_err() {
+        println!("skipped: no xdp-loader (package xdp-tools)");
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    hosts.join(7)?;
+    let place = Place::new()?;
+    place.write_config(&config(&place, "mode = \"native\"\ninterfaces = [\"w7\"]"))?;
+    hosts.here.run(|| {
+        run(&["xdp-filter", "load", "w7"])?;
+        let output = place.command(&["run"]);
+        run(&["xdp-filter", "unload", "w7"])?;
+        let output = output?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("xdp-loader unload w7 --all"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn status_says_what_became_of_each_interface() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    hosts.join(7)?;
+    let mut weir = hosts.weir("interfaces = [\"w7\", \"w9\"]")?;
+    let said = String::from_utf8(weir.command(&["status"])?.stdout)?;
+    assert!(said.contains("w7 (native)\n"), "{said}");
+    assert!(said.contains("w9 (waiting): there is no such interface yet"), "{said}");
+    weir.stop()?;
+    let xdp = || hosts.here.run(|| Ok(String::from_utf8(weir.command(&["xdp", "status"])?.stdout)?));
+    let said = xdp()?;
+    assert!(
+        said.contains("w7               native\n") && said.contains("w9               waiting"),
+        "{said}"
+    );
+    hosts.here.ip("link del w7")?;
+    let said = xdp()?;
+    assert!(said.contains("w7               waiting    it is not there any more"), "{said}");
+    Ok(())
+}
