@@ -21,6 +21,8 @@ pub mod maps {
     pub const SEEN: &str = "SEEN";
     pub const CLIENTS: &str = "CLIENTS";
     pub const FRONT: &str = "FRONT";
+    pub const LISTENERS: &str = "LISTENERS";
+    pub const KEPT: &str = "KEPT";
     pub const BUDGET: &str = "BUDGET";
     pub const BANS: &str = "BANS";
     pub const ALLOW4: &str = "ALLOW4";
@@ -40,7 +42,7 @@ pub mod maps {
     pub const CLIENTS_BEFORE: &str = "CLIENTS_BEFORE";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 20] = [
         RULES,
         ACTIVE,
         SCOPE,
@@ -56,9 +58,11 @@ pub mod maps {
         CLIENTS,
         BUDGET,
         FRONT,
+        LISTENERS,
         COUNTERS,
         EVENTS,
         CLOCK,
+        KEPT,
     ];
 }
 
@@ -89,6 +93,8 @@ pub const FRONT_LINES: u32 = 1 << 17;
 pub const BANS_DEFAULT: u32 = 65_536;
 /// Capacity of each list trie, in prefixes; tries allocate as they fill.
 pub const LIST_PREFIXES: u32 = 1 << 20;
+/// Capacity of `LISTENERS`, in (address, port) of this host to which SYNs come beyond the budget.
+pub const LISTENERS: u32 = 4_096;
 /// Capacity of `OWN`, in addresses of this host.
 pub const OWN_ADDRESSES: u32 = 4_096;
 /// Bytes of `EVENTS`.
@@ -167,6 +173,10 @@ pub enum Word {
 /// Words in an entry.
 pub const WORDS: usize = 4;
 
+/// Words of `KEPT`: the value of net.ipv4.tcp_syncookies that was found, plus one (0: nothing to put
+/// back), and the inode of the network namespace it belongs to.
+pub const KEPT_WORDS: u32 = 2;
+
 /// Flag of [`ClientEntry::flags`]: the client finished a handshake.
 pub const PROVED: u64 = 1;
 
@@ -225,6 +235,10 @@ pub struct Budget {
     pub used: [u32; CLASSES],
     /// Events sent in this tick.
     pub events: u32,
+    /// SYN cookies sent in this tick.
+    pub cookies: u32,
+    /// SYNs given to listeners in this tick, beyond the budget, so that they accept cookies.
+    pub listener_syns: u32,
     /// Packets refused since load because the class's budget was spent.
     pub exhausted: [u64; CLASSES],
 }
@@ -241,6 +255,8 @@ pub mod flags {
     pub const DROP_MALFORMED: u64 = 1 << 3;
     /// Packets to addresses that are not this host's are in scope too.
     pub const FORWARDED: u64 = 1 << 4;
+    /// Answer SYNs beyond the budget by SYN cookies.
+    pub const SYN_COOKIES: u64 = 1 << 5;
 }
 
 /// What the packet path applies. `RULES` has two; the word in `ACTIVE` says which one holds.
@@ -261,6 +277,8 @@ pub struct Rules {
     pub flags: u64,
     /// An epoch of SEEN is `jiffies >> epoch_shift`.
     pub epoch_shift: u64,
+    /// SYN cookies a CPU may send in a tick.
+    pub cookies_per_tick: u64,
 }
 
 /// Packets and bytes of one verdict and action in `COUNTERS`.
@@ -376,8 +394,8 @@ impl ChargeAnswer {
 const _: () = {
     assert!(size_of::<ClientEntry>() == 64);
     assert!(size_of::<Ban>() == 16);
-    assert!(size_of::<Budget>() == 48);
-    assert!(size_of::<Rules>() == 128);
+    assert!(size_of::<Budget>() == 56);
+    assert!(size_of::<Rules>() == 136);
     assert!(size_of::<Count>() == 16);
     assert!(size_of::<Event>() == 32);
     assert!(size_of::<Limit>() == 16);

@@ -11,6 +11,8 @@ pub fn roll(budget: &mut Budget, rules: &Rules, jiffies: u64) {
         budget.tick = tick;
         budget.used = [0; 3];
         budget.events = 0;
+        budget.cookies = 0;
+        budget.listener_syns = 0;
     }
 }
 
@@ -49,6 +51,37 @@ pub fn may_tell(budget: &mut Budget, rules: &Rules) -> bool {
     let room = u64::from(budget.events) < rules.events_per_tick;
     if room {
         budget.events = budget.events.wrapping_add(1);
+    }
+    room
+}
+
+/// Whether a SYN may be answered by a cookie in this tick; counts it.
+#[inline(always)]
+pub fn may_answer(budget: &mut Budget, rules: &Rules) -> bool {
+    let room = u64::from(budget.cookies) < rules.cookies_per_tick;
+    if room {
+        budget.cookies = budget.cookies.wrapping_add(1);
+    }
+    room
+}
+
+/// SYNs of a tick and CPU that may go to listeners beyond the budget: who sends to many ports opens no more.
+pub const LISTENER_SYNS_PER_TICK: u32 = 8;
+
+/// Numbers the spans in which a listener is given one SYN: an eighth of an epoch of SEEN, 4 to 8 s. The
+/// kernel lets a listener accept cookies for two minutes after a SYN that it answered by one itself
+/// (TCP_SYNCOOKIE_VALID), and a listener whose queue is full takes none: so several, far below that.
+#[inline(always)]
+pub fn listener_period(jiffies: u64, rules: &Rules) -> u64 {
+    jiffies >> (rules.epoch_shift.saturating_sub(3) & 63)
+}
+
+/// Whether a listener may be given a SYN in this tick; counts it.
+#[inline(always)]
+pub fn may_open(budget: &mut Budget) -> bool {
+    let room = budget.listener_syns < LISTENER_SYNS_PER_TICK;
+    if room {
+        budget.listener_syns = budget.listener_syns.wrapping_add(1);
     }
     room
 }

@@ -18,6 +18,8 @@ pub mod front;
 
 pub mod budget;
 
+pub mod reply;
+
 pub mod verdict;
 
 pub mod path;

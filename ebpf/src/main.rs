@@ -2,11 +2,12 @@
 //! `path::decide`; here it meets the maps, the counters and the kernel's action codes.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "cmpxchg: the bpf target has no atomic compare-and-swap in core")]
 #![expect(unsafe_code, reason = "entry points take raw contexts")]
 
 mod clock;
+mod cookie;
 mod maps;
 mod proof;
 mod socket;

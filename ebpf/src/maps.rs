@@ -9,22 +9,22 @@ use aya_ebpf::btf_maps;
 use aya_ebpf::helpers::bpf_map_update_elem;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
-    Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, LIST_PREFIXES,
-    OWN_ADDRESSES, PROVED, Rules, SEEN_CELLS, Word, slot,
+    Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, KEPT_WORDS, LIST_PREFIXES,
+    LISTENERS as LISTENERS_MAX, OWN_ADDRESSES, PROVED, Rules, SEEN_CELLS, Word, slot,
 };
 use weir_ebpf::front::{self, Place, SLOTS};
 use weir_ebpf::gcra::Cell;
 use weir_ebpf::packet::Address;
 use weir_ebpf::path::{Entry, List, Maps};
 use weir_ebpf::scope::SCOPE_WORDS;
-use weir_ebpf::seen;
 use weir_ebpf::verdict::COUNTER_CELLS;
+use weir_ebpf::{budget, seen};
 
 use crate::clock::{jiffies, now_ns};
-use crate::{proof, socket};
+use crate::{cookie, proof, socket};
 
 /// 64 bytes, so that a source's eight slots are one cache line.
 #[repr(C, align(64))]
@@ -66,12 +66,18 @@ static CLIENTS_SLOTS: btf_maps::ArrayOfMaps<ClientMap, 2> = btf_maps::ArrayOfMap
 static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static FRONT: Array<FrontLine> = Array::with_max_entries(FRONT_LINES, 0);
+/// When a listener was last given a SYN beyond the budget, by address and port.
+#[map]
+static LISTENERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(LISTENERS_MAX, 0);
 #[map]
 static COUNTERS: PerCpuArray<Count> = PerCpuArray::with_max_entries(COUNTER_CELLS, 0);
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
 static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
+/// What user space found and has to put back; never read here.
+#[map]
+static KEPT: Array<u64> = Array::with_max_entries(KEPT_WORDS, 0);
 
 /// The rules in force. User space writes the idle entry and flips ACTIVE, so what is read here stays as it is.
 #[inline(always)]
@@ -176,6 +182,32 @@ fn insert_raw(key: u64, entry: *const ClientEntry) -> Result<(), i32> {
 
 const EEXIST: i32 = -17;
 const ENOENT: i32 = -2;
+
+/// Whether it is the listener's turn to see a SYN in this period (1 or 0); it has had it then.
+#[inline(never)]
+extern "C" fn is_due(listener: u64, period: u64) -> u64 {
+    let last = LISTENERS.get_ptr_mut(&listener);
+    // SAFETY: a map value, one aligned word; two CPUs at once give the listener two SYNs.
+    if last.is_some_and(|last| unsafe { read_volatile(last) } == period) {
+        return 0;
+    }
+    if with_budget(budget::may_open) != Some(true) {
+        return 0;
+    }
+    match last {
+        // SAFETY: as above.
+        Some(last) => unsafe { write_volatile(last, period) },
+        None => LISTENERS.insert(&listener, &period, NOEXIST).unwrap_or(()),
+    }
+    1
+}
+
+#[inline(always)]
+fn with_budget<T>(use_it: impl FnOnce(&mut Budget) -> T) -> Option<T> {
+    let budget = BUDGET.get_ptr_mut(0)?;
+    // SAFETY: per-CPU memory; the program is not re-entered on one CPU, and the closure ends before we return.
+    Some(use_it(unsafe { &mut *budget }))
+}
 
 /// Whether user space protects this port.
 #[inline(always)]
@@ -325,10 +357,24 @@ impl Maps for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn returns_cookie(&self) -> bool {
+        cookie::returns_cookie(self.0.as_ptr().cast()) != 0
+    }
+
+    #[inline(always)]
+    fn is_due(&self, period: u64) -> bool {
+        let listener = cookie::listener(self.0.as_ptr().cast());
+        listener != 0 && is_due(listener, period) != 0
+    }
+
+    #[inline(always)]
+    fn answer_syn(&self) -> bool {
+        cookie::answer_syn(self.0.as_ptr().cast()) != 0
+    }
+
+    #[inline(always)]
     fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T> {
-        let budget = BUDGET.get_ptr_mut(0)?;
-        // SAFETY: per-CPU memory; the program is not re-entered on one CPU, and the closure ends before we return.
-        Some(use_it(unsafe { &mut *budget }))
+        with_budget(use_it)
     }
 
     #[inline(always)]

@@ -76,11 +76,11 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Packet, Verdict> {
 
 /// IEEE 802 numbers; a type of its own so that it never meets an IP protocol number.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct EtherType([u8; 2]);
+pub struct EtherType([u8; 2]);
 
 impl EtherType {
-    const IPV4: Self = Self([0x08, 0x00]);
-    const IPV6: Self = Self([0x86, 0xdd]);
+    pub const IPV4: Self = Self([0x08, 0x00]);
+    pub const IPV6: Self = Self([0x86, 0xdd]);
     const VLAN: Self = Self([0x81, 0x00]);
     const QINQ: Self = Self([0x88, 0xa8]);
 
@@ -115,8 +115,9 @@ const TAGS_MAX: usize = 2;
 /// RFC 8200 section 4.1 recommends an order in which seven can stand.
 const EXTENSIONS_MAX: usize = 8;
 
+/// What the frame carries, and the offset at which it begins: behind up to two tags.
 #[inline(always)]
-fn ethernet<F: Frame + ?Sized>(frame: &F) -> Result<(EtherType, usize), Verdict> {
+pub fn ethernet<F: Frame + ?Sized>(frame: &F) -> Result<(EtherType, usize), Verdict> {
     let mut ether_type = EtherType(frame.bytes(12).ok_or(Verdict::TruncatedEthernet)?);
     let mut offset = ETHERNET_BYTES;
     for _ in 0..TAGS_MAX {

@@ -26,6 +26,12 @@ pub trait Maps {
     /// Whether the packet at hand belongs to an established connection of this host; its client, whose
     /// key this is, is proved then.
     fn is_connected(&self, key: ClientKey) -> bool;
+    /// Whether the packet at hand finishes a handshake that a SYN cookie of this host began.
+    fn returns_cookie(&self) -> bool;
+    /// Whether it is the turn of the listener that the SYN at hand is for to see one itself.
+    fn is_due(&self, period: u64) -> bool;
+    /// Turns the SYN at hand into a SYN-ACK with a cookie; false where it was left as it is.
+    fn answer_syn(&self) -> bool;
     /// Lends this CPU's budget; None when the map is missing.
     fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T>;
     /// Charges an unproved source's slot; whether it conforms.
@@ -157,7 +163,8 @@ fn unproved<M: Maps>(key: ClientKey, class: Class, jiffies: u64, maps: &M, rules
     });
     if room != Some(true) {
         return match class {
-            Class::Syn => Verdict::BudgetSyn,
+            Class::Syn => syn_beyond(jiffies, maps, rules),
+            Class::Tcp if maps.returns_cookie() => Verdict::CookieReturned,
             Class::Tcp if maps.is_connected(key) => Verdict::Connected,
             Class::Tcp => Verdict::BudgetTcp,
             Class::Other => Verdict::BudgetOther,
@@ -170,4 +177,20 @@ fn unproved<M: Maps>(key: ClientKey, class: Class, jiffies: u64, maps: &M, rules
     }
     maps.with_budget(|budget| budget::spend(budget, class));
     Verdict::Unproved
+}
+
+/// A SYN beyond the budget is answered here, so that a newcomer does not depend on the flood: he proves
+/// himself by the ACK. Observing changes no frame, and cookies are for listeners of this host.
+#[inline(always)]
+fn syn_beyond<M: Maps>(jiffies: u64, maps: &M, rules: &Rules) -> Verdict {
+    const WHEN: u64 = flags::SYN_COOKIES | flags::OBSERVE | flags::FORWARDED;
+    let answers = rules.flags & WHEN == flags::SYN_COOKIES
+        && maps.with_budget(|budget| budget::may_answer(budget, rules)) == Some(true);
+    if !answers {
+        return Verdict::BudgetSyn;
+    }
+    if maps.is_due(budget::listener_period(jiffies, rules)) {
+        return Verdict::ListenerSyn;
+    }
+    if maps.answer_syn() { Verdict::CookieSent } else { Verdict::BudgetSyn }
 }

@@ -84,6 +84,23 @@ mod socket {
     }
 }
 
+/// Nobody answers cookies here.
+mod cookie {
+    use super::xdp_md;
+
+    pub fn answer_syn(_: *mut xdp_md) -> u64 {
+        0
+    }
+
+    pub fn listener(_: *mut xdp_md) -> u64 {
+        0
+    }
+
+    pub fn returns_cookie(_: *mut xdp_md) -> u64 {
+        0
+    }
+}
+
 /// The packet path.
 #[xdp]
 pub fn weir(ctx: XdpContext) -> u32 {

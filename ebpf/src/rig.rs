@@ -4,7 +4,9 @@
 #![no_std]
 #![no_main]
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
+use aya_ebpf::helpers::generated::bpf_xdp_store_bytes;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
@@ -20,6 +22,8 @@ const V4_BYTES: usize = 20;
 const V6_BYTES: usize = 40;
 /// What is later than this is not made up for: a burst would overrun the receiver's ring.
 const CATCH_UP_NS: u64 = 50_000;
+/// The longest frame that can be written anew; the same number stands in the harness.
+const TEMPLATE_BYTES: usize = 128;
 
 /// Positions in `GENERATE`; the same numbers stand in the harness (`tests/src/rig.rs`).
 mod generate_at {
@@ -38,7 +42,9 @@ mod generate_at {
     pub const END_NS: usize = 7;
     /// Number of the first frame that is not sent any more.
     pub const END_FRAME: usize = 8;
-    pub const LEN: usize = 9;
+    /// Bytes of the frame in `TEMPLATE`.
+    pub const FRAME_BYTES: usize = 9;
+    pub const LEN: usize = 10;
 }
 
 /// Positions in `CEILING`.
@@ -51,6 +57,9 @@ mod ceiling_at {
 
 #[map]
 static GENERATE: Array<[u64; generate_at::LEN]> = Array::with_max_entries(1, 0);
+/// The frame as it was handed in.
+#[map]
+static TEMPLATE: Array<[u8; TEMPLATE_BYTES]> = Array::with_max_entries(1, 0);
 /// On each CPU: frames generated, which is the next one's number, and when the next one is due.
 #[map]
 static GENERATED: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
@@ -68,6 +77,7 @@ pub fn generate(ctx: XdpContext) -> u32 {
 
 fn try_generate(ctx: &XdpContext) -> Option<u32> {
     let wanted = GENERATE.get(0)?;
+    restore(ctx, wanted)?;
     let Some(frame) = turn(wanted)? else { return Some(XDP_DROP) };
     // An odd factor is a bijection on the masked bits: every source comes once before one comes again.
     let id =
@@ -93,6 +103,25 @@ fn try_generate(ctx: &XdpContext) -> Option<u32> {
     }
     // SAFETY: a helper without pointers; an ifindex that does not exist is the kernel's to refuse.
     Some(unsafe { bpf_redirect(wanted[generate_at::IFINDEX] as u32, 0) } as u32)
+}
+
+/// A frame that its receiver turned round and sent back is another one when its memory comes again.
+#[inline(always)]
+fn restore(ctx: &XdpContext, wanted: &[u64; generate_at::LEN]) -> Option<()> {
+    const DESTINATION: usize = 2;
+    let template = TEMPLATE.get_ptr_mut(0)?;
+    // SAFETY: inside the value, which nobody writes while this program runs.
+    let destination = unsafe { template.cast::<u8>().add(DESTINATION).cast::<u32>().read_unaligned() };
+    if read::<u32>(ctx, DESTINATION)? == destination {
+        return Some(());
+    }
+    let length = wanted[generate_at::FRAME_BYTES];
+    if length == 0 || length > TEMPLATE_BYTES as u64 {
+        return None;
+    }
+    // SAFETY: at most the value's length; the helper checks the frame's bounds.
+    let stored = unsafe { bpf_xdp_store_bytes(ctx.as_ptr().cast(), 0, template.cast(), length as u32) };
+    (stored == 0).then_some(())
 }
 
 /// The number of the frame to send, if it is time for one.

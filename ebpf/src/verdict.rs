@@ -20,6 +20,12 @@ pub enum Verdict {
     Unproved,
     /// Beyond the budget, but of an established connection of this host.
     Connected,
+    /// Beyond the budget, but it brings a SYN cookie that this host made.
+    CookieReturned,
+    /// Beyond the budget, but a listener accepts cookies only after a SYN of its own now and then.
+    ListenerSyn,
+    /// A SYN beyond the budget, answered by a SYN cookie.
+    CookieSent,
     // Could not be parsed: left to the stack, or dropped by rule.
     TruncatedEthernet,
     TruncatedVlan,
@@ -61,6 +67,9 @@ const LABELS: [&str; Verdict::COUNT] = [
     "conforming",
     "unproved",
     "connected",
+    "cookie_returned",
+    "listener_syn",
+    "cookie_sent",
     "truncated_ethernet",
     "truncated_vlan",
     "vlan_depth",
@@ -108,6 +117,9 @@ impl Verdict {
     #[inline(always)]
     pub const fn action(self, rule_flags: u64) -> Action {
         let number = self as u8;
+        if number == Self::CookieSent as u8 {
+            return Action::Tx;
+        }
         let drops = number >= Self::BadSource as u8
             || (number >= Self::TruncatedEthernet as u8 && rule_flags & flags::DROP_MALFORMED != 0);
         if drops && rule_flags & flags::OBSERVE == 0 { Action::Drop } else { Action::Pass }

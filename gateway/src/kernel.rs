@@ -22,6 +22,7 @@ mod resize;
 mod rules;
 mod slots;
 mod survey;
+mod syncookies;
 
 pub use attach::AttachError;
 pub use attachments::{Attachments, INTERFACES_MAX, Interface, Occasion, State};
@@ -40,8 +41,11 @@ pub use resize::{Capacities, resize};
 pub use rules::wanted;
 pub use slots::{fill_slots, make_maps};
 pub use survey::survey;
+pub use syncookies::SyncookiesError;
 
 use std::net::SocketAddr;
+
+use weir_ebpf::abi::flags;
 
 use crate::plane::{Maps, MapsError, PinDir};
 use crate::{limit, plane};
@@ -103,8 +107,23 @@ pub enum Error {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Maps(#[from] MapsError),
+    #[error(transparent)]
+    Syncookies(#[from] SyncookiesError),
     #[error("the host's interfaces cannot be listed: {0}")]
     Interfaces(std::io::Error),
+}
+
+/// The setting that SYN cookies need, or what a predecessor found where they are not wanted any more.
+fn syncookies(config: &Config, pins: &PinDir) -> Result<(), SyncookiesError> {
+    if config.syn_cookies { syncookies::begin(pins) } else { syncookies::end(pins).map(drop) }
+}
+
+/// A clean stop: programs stay and limit on, but SYN cookies end and the setting that they need is put
+/// back, for nobody is left to look after it.
+pub fn end_cookies(pins: &PinDir, maps: &Maps) -> Result<(), Error> {
+    maps.stop_cookies()?;
+    syncookies::end(pins)?;
+    Ok(())
 }
 
 /// Takes over what a predecessor pinned, or begins: maps, programs, rules, then XDP on every
@@ -118,12 +137,18 @@ pub fn establish(
 ) -> Result<Established, Error> {
     let pins = PinDir::new(&config.pin_dir);
     let mut loaded = load(&pins, config)?;
-    let wanted = wanted(config, limit, trusted_proxies, listeners, guard);
+    let mut notes = Vec::new();
+    let mut wanted = wanted(config, limit, trusted_proxies, listeners, guard);
+    if let Err(error) = syncookies(config, &pins) {
+        wanted.rules.flags &= !flags::SYN_COOKIES;
+        notes.push(format!("SYN cookies are off: {error}"));
+    }
     Maps::open(&pins)?.apply(&wanted, plane::fresh_seed())?;
     let mut attachments = Attachments::new(&pins, &config.interfaces, config.mode, listeners);
     attachments.begin()?;
-    let note = proof::attach(loaded.proof()?, &pins)
-        .err()
-        .map(|error| format!("{error}; clients are proved when the gateway accepts them"));
+    if let Err(error) = proof::attach(loaded.proof()?, &pins) {
+        notes.push(format!("{error}; clients are proved when the gateway accepts them"));
+    }
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Established { pins, attachments, note, log: KernelLog::of(loaded.ebpf()) })
 }

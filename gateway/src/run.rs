@@ -8,6 +8,7 @@ mod serve;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 
@@ -16,7 +17,7 @@ use self::serve::{Serving, serve};
 use crate::config::{self, Config};
 use crate::kernel::{
     Established, Facts, Guard, Handover, Interface, Interfaces, Keeper, ModeWanted, Names, addresses,
-    drop_capabilities, establish, open_listeners,
+    drop_capabilities, end_cookies, establish, open_listeners,
 };
 use crate::plane::{Maps, PinDir};
 
@@ -135,17 +136,20 @@ fn keep(
         arguments.push("--ssh-peer".into());
         arguments.push(session.to_string().into());
     }
+    let maps = Arc::new(Maps::open(&pins).map_err(Failure::system)?);
     let keeper = Keeper {
         listeners,
         note,
         attachments,
-        maps: Maps::open(&pins).map_err(Failure::system)?,
+        maps: Arc::clone(&maps),
         log,
         program: program.into(),
         arguments,
         drain: config.proxy.timeouts.drain,
     };
-    keeper.run().map(ExitCode::from).map_err(Failure::system)
+    let ended = keeper.run().map(ExitCode::from).map_err(Failure::system);
+    end_cookies(&pins, &maps).map_err(Failure::system)?;
+    ended
 }
 
 /// The gateway's life: what the keeper opened comes as descriptors, what it pinned is opened here, and

@@ -208,6 +208,19 @@ impl<'a> Maps for HostMaps<'a> {
         false
     }
 
+    fn returns_cookie(&self) -> bool {
+        false
+    }
+
+    fn is_due(&self, _: u64) -> bool {
+        false
+    }
+
+    /// A host build has no keys for cookies.
+    fn answer_syn(&self) -> bool {
+        false
+    }
+
     fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T> {
         Some(use_it(&mut self.budget.borrow_mut()))
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::cpu::stay_on;
 use anyhow::{Context as _, Result};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use weir::kernel::{self, Loaded};
@@ -19,6 +20,9 @@ pub struct KernelPath {
 
 /// A pin folder, removed with everything in it.
 struct Folder(PathBuf);
+
+/// As much as a program may add to a frame.
+const CHANGED_BYTES: usize = 64;
 
 /// An `epoch_shift` whose epochs are longer than any test.
 pub const ONE_EPOCH: u64 = 63;
@@ -55,6 +59,35 @@ impl KernelPath {
     /// What XDP returns for the frame (at least 14 bytes: the kernel takes no shorter one).
     pub fn run(&mut self, frame: &[u8]) -> Result<u32> {
         Ok(self.run_times(frame, 1)?.0)
+    }
+
+    /// What XDP returns, and the frame as the program left it.
+    pub fn run_changed(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let mut changed = vec![0; frame.len() + CHANGED_BYTES];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut changed),
+            repeat: 1,
+            ..TestRunOptions::new()
+        };
+        let result = self.loaded.packets()?.test_run(options)?;
+        changed.truncate(usize::try_from(result.data_size_out)?);
+        Ok((result.return_value, changed))
+    }
+
+    /// Stays on one CPU for `work`, so that per-CPU budgets add up.
+    pub fn on_one_cpu<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T> + Send) -> Result<T>
+    where
+        T: Send,
+        Self: Send,
+    {
+        std::thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                stay_on(0)?;
+                work(self)
+            });
+            work.join().map_err(|panic| std::panic::resume_unwind(panic))?
+        })
     }
 
     /// The last action and the mean nanoseconds of a run.

@@ -29,8 +29,10 @@ const UNPACED_BATCH: u32 = 256;
 /// When paced: a quarter of a veth's ring.
 const PACED_BATCH: u32 = 64;
 
+/// The longest frame that the rig can write anew.
+const TEMPLATE_BYTES: usize = 128;
 /// Words of GENERATE, in its order; the same stand in the bpf side.
-type Generate = [u64; 9];
+type Generate = [u64; 10];
 
 /// How many addresses a flood comes from. IPv4 from 11.0.0.0/8, IPv6 from as many /64 of
 /// 2001:db8:b00::/40 and on.
@@ -95,7 +97,14 @@ impl<'a> Generator<'a> {
         let source = if flow.destination.is_ipv4() { 0x0b00_0000 } else { 0x2001_0db8_0b00_0000 };
         let (network_sum, transport_sum) = (template.network_sum, template.transport_sum);
         let ifindex = u64::from(end.ifindex()?);
-        let wanted = [ifindex, source, sources.mask(), 0, network_sum, transport_sum, 0, 0, 0];
+        let bytes = u64::try_from(template.bytes.len())?;
+        let wanted = [ifindex, source, sources.mask(), 0, network_sum, transport_sum, 0, 0, 0, bytes];
+        let mut held = [0; TEMPLATE_BYTES];
+        held.get_mut(..template.bytes.len())
+            .context("a longer frame than the rig holds")?
+            .copy_from_slice(&template.bytes);
+        let map = ebpf.map_mut("TEMPLATE").context("no map TEMPLATE")?;
+        Array::<_, [u8; TEMPLATE_BYTES]>::try_from(map)?.set(0, held, 0)?;
         program(&mut ebpf, "generate")?.load()?;
         Ok(Self { ebpf, wanted, frame: template.bytes, end, cpu })
     }
@@ -125,9 +134,9 @@ impl<'a> Generator<'a> {
             Pace::Unpaced => 0,
             Pace::PerSecond(rate) => (1_000_000_000 / rate.max(1)).max(1),
         };
-        let [ifindex, source, mask, shift, network_sum, transport_sum, ..] = self.wanted;
+        let [ifindex, source, mask, shift, network_sum, transport_sum, _, _, _, bytes] = self.wanted;
         let wanted: Generate =
-            [ifindex, source, mask, shift, network_sum, transport_sum, interval_ns, end_ns, end_frame];
+            [ifindex, source, mask, shift, network_sum, transport_sum, interval_ns, end_ns, end_frame, bytes];
         let map = self.ebpf.map_mut("GENERATE").context("no map GENERATE")?;
         Array::<_, Generate>::try_from(map)?.set(0, wanted, 0).context("ordering frames")
     }

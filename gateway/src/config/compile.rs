@@ -132,7 +132,6 @@ impl Compiler<'_> {
     fn kernel(&mut self, raw: Option<&raw::Kernel>) -> kernel::Config {
         let mut kernel = kernel::Config::default();
         let Some(raw) = raw else { return kernel };
-        self.must_be(&raw.syn_cookies, false, "`syn_cookies = true`");
         if let Some(overrides) = raw.overrides.as_ref().filter(|overrides| !overrides.get_ref().is_empty()) {
             self.findings.at(overrides.span(), not_supported("`overrides`"));
         }
@@ -158,6 +157,7 @@ impl Compiler<'_> {
         kernel.guard_own_addresses = flag(&raw.guard_own_addresses, kernel.guard_own_addresses);
         kernel.observe = flag(&raw.observe, kernel.observe);
         kernel.unproved = self.unproved(raw.unproved.as_ref());
+        kernel.syn_cookies = flag(&raw.syn_cookies, kernel.syn_cookies);
         if let Some(pin_dir) = &raw.pin_dir {
             kernel.pin_dir = PathBuf::from(pin_dir.get_ref());
             if !kernel.pin_dir.is_absolute() {
@@ -218,18 +218,18 @@ impl Compiler<'_> {
     fn unproved(&mut self, raw: Option<&raw::Unproved>) -> Unproved {
         let mut unproved = Unproved::default();
         let Some(raw) = raw else { return unproved };
-        for (rate, field) in
-            [(&raw.syn, &mut unproved.syn), (&raw.tcp, &mut unproved.tcp), (&raw.other, &mut unproved.other)]
-        {
+        for (rate, field) in [
+            (&raw.syn, &mut unproved.syn),
+            (&raw.tcp, &mut unproved.tcp),
+            (&raw.other, &mut unproved.other),
+            (&raw.cookies, &mut unproved.cookies),
+        ] {
             let Some(rate) = rate else { continue };
             match units::rate(rate.get_ref()) {
                 Ok((amount, period)) if amount > 0 => *field = amount.div_ceil(period.as_secs().max(1)),
                 Ok(_) => self.findings.at(rate.span(), "a budget of nothing would cut off every new client"),
                 Err(error) => self.findings.at(rate.span(), error.to_string()),
             }
-        }
-        if let Some(cookies) = raw.cookies.as_ref().filter(|cookies| cookies.get_ref() != "500000/s") {
-            self.findings.at(cookies.span(), not_supported("`cookies`"));
         }
         unproved
     }

@@ -35,7 +35,6 @@ fn mistakes_are_named_with_their_place() {
         ("[kernel]\nprotect = [\"sctp/5\"]", "2:12", "tcp/PORT"),
         ("[kernel]\nallow = [\"10.0.0.0/33\"]", "2:10", "no address"),
         ("[kernel]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]", "3:9", "`allow` too"),
-        ("[kernel]\nsyn_cookies = true", "2:15", "not supported"),
         ("[kernel]\noverrides = [{ prefix = \"10.0.0.0/8\" }]", "2:13", "not supported"),
         ("[kernel]\npin_dir = \"bpf\"", "2:11", "absolute"),
         ("[kernel.unproved]\nsyn = \"0/s\"", "2:7", "cut off"),

@@ -115,6 +115,7 @@ impl Reloader {
                 mode: present.kernel.mode,
                 clients: present.kernel.clients,
                 bans: present.kernel.bans,
+                syn_cookies: present.kernel.syn_cookies,
                 pin_dir: present.kernel.pin_dir.clone(),
                 ..fresh.kernel.clone()
             },
@@ -140,6 +141,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
         ("[kernel] mode", old.mode != new.mode),
         ("[kernel] clients", old.clients != new.clients),
         ("[kernel] bans", old.bans != new.bans),
+        ("[kernel] syn_cookies", old.syn_cookies != new.syn_cookies),
         ("[kernel] pin_dir", old.pin_dir != new.pin_dir),
     ]
     .into_iter()

@@ -20,6 +20,8 @@ pub struct Config {
     pub management: Vec<IpNet>,
     pub guard_own_addresses: bool,
     pub unproved: Unproved,
+    /// Answer SYNs beyond the budget by SYN cookies; wants net.ipv4.tcp_syncookies=2, which is set then.
+    pub syn_cookies: bool,
     /// Entries of BANS.
     pub bans: u32,
     /// Without the layout version, which is appended.
@@ -67,11 +69,13 @@ pub struct Unproved {
     pub syn: u64,
     pub tcp: u64,
     pub other: u64,
+    /// SYN cookies sent a second and core.
+    pub cookies: u64,
 }
 
 impl Default for Unproved {
     fn default() -> Self {
-        Self { syn: 20_000, tcp: 20_000, other: 20_000 }
+        Self { syn: 20_000, tcp: 20_000, other: 20_000, cookies: 500_000 }
     }
 }
 
@@ -87,6 +91,7 @@ impl Default for Config {
             management: Vec::new(),
             guard_own_addresses: true,
             unproved: Unproved::default(),
+            syn_cookies: false,
             bans: weir_ebpf::abi::BANS_DEFAULT,
             pin_dir: PathBuf::from("/sys/fs/bpf/weir"),
             observe: false,

@@ -5,6 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use weir_ebpf::abi::maps;
+
+use super::syncookies;
 use crate::plane::PinDir;
 
 /// What was taken away.
@@ -37,6 +40,12 @@ pub fn detach(instance: &Path, interfaces: &[String]) -> Result<Detached, Detach
     }
     let everything = linked.iter().all(|name| chosen.contains(name));
     if everything {
+        // Programs are gone: what cannot be put back is said, and does not keep the rest here.
+        if pins.map(maps::KEPT).exists()
+            && let Err(error) = syncookies::end(&pins)
+        {
+            tracing::warn!("{error}");
+        }
         remove_folder(pins.path())?;
         // The instance's folder may hold another version's pins: then it stays.
         match fs::remove_dir(instance) {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -24,10 +25,10 @@ use crate::plane::{Maps, MapsError, now_ns};
 /// The parent of the gateway.
 pub struct Keeper {
     pub listeners: Vec<Vec<TcpListener>>,
-    /// Why clients are not proved at their handshake.
+    /// What did not come as it was wanted: proof at the handshake, SYN cookies.
     pub note: Option<String>,
     pub attachments: Attachments,
-    pub maps: Maps,
+    pub maps: Arc<Maps>,
     pub log: KernelLog,
     /// The program and arguments that start the gateway.
     pub program: OsString,

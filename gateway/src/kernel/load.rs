@@ -176,6 +176,7 @@ pub(super) fn shape(name: &str) -> (MapType, u32, u32) {
         maps::ALLOW6 | maps::DENY6 => (MapType::LpmTrie, 20, 4),
         maps::BANS => (MapType::Hash, 8, bytes(size_of::<abi::Ban>())),
         maps::CLIENTS | maps::CLIENTS_BEFORE => (MapType::LruHash, 8, bytes(size_of::<abi::ClientEntry>())),
+        maps::LISTENERS => (MapType::LruHash, 8, 8),
         maps::BUDGET => (MapType::PerCpuArray, 4, bytes(size_of::<abi::Budget>())),
         maps::COUNTERS => (MapType::PerCpuArray, 4, bytes(size_of::<abi::Count>())),
         maps::FRONT => (MapType::Array, 4, 64),

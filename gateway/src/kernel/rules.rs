@@ -33,7 +33,11 @@ pub fn wanted(
     let mut allow: BTreeSet<IpNet> =
         [&config.allow, &config.management].into_iter().flatten().chain(trusted_proxies).copied().collect();
     allow.extend(guard.prefixes());
-    let rule_flags = [(config.observe, flags::OBSERVE), (config.drop_malformed, flags::DROP_MALFORMED)];
+    let rule_flags = [
+        (config.observe, flags::OBSERVE),
+        (config.drop_malformed, flags::DROP_MALFORMED),
+        (config.syn_cookies, flags::SYN_COOKIES),
+    ];
     let tick_shift = tick_shift(hz);
     let rules = Rules {
         limits: [limit.packets, limit.bytes, limit.syns, limit.requests]
@@ -44,6 +48,7 @@ pub fn wanted(
         seed: 0,
         flags: rule_flags.into_iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag),
         epoch_shift: epoch_shift(hz),
+        cookies_per_tick: per_tick(config.unproved.cookies, hz, tick_shift),
     };
     Wanted {
         rules,
@@ -80,5 +85,9 @@ fn epoch_shift(hz: u64) -> u64 {
 
 /// Packets a tick from packets a second, rounded up so that no class is closed.
 fn budgets(unproved: &Unproved, hz: u64, tick_shift: u64) -> [u64; 3] {
-    [unproved.syn, unproved.tcp, unproved.other].map(|rate| (rate << tick_shift).div_ceil(hz.max(1)))
+    [unproved.syn, unproved.tcp, unproved.other].map(|rate| per_tick(rate, hz, tick_shift))
+}
+
+fn per_tick(rate: u64, hz: u64, tick_shift: u64) -> u64 {
+    (rate << tick_shift).div_ceil(hz.max(1))
 }

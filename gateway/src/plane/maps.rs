@@ -125,6 +125,15 @@ impl Maps {
         writer.write_rules(rules, seed)
     }
 
+    /// Sends no more SYN cookies.
+    pub fn stop_cookies(&self) -> Result<(), MapsError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = writer.active_idx()?;
+        let rules = in_map(maps::RULES, writer.rules.get(&active, 0))?;
+        let flags = rules.flags & !flags::SYN_COOKIES;
+        if flags == rules.flags { Ok(()) } else { writer.write_rules(Rules { flags, ..rules }, rules.seed) }
+    }
+
     /// Addresses of this host, whatever else is in force.
     pub fn set_own(&self, own: &[IpAddr]) -> Result<(), MapsError> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_own(own)

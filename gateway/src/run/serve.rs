@@ -21,6 +21,7 @@ use crate::limit::{Offender, Shedder};
 use crate::plane::{Bans, Charge, Events, Maps, PinDir, Plane, fresh_seed, now_ns};
 use crate::proxy::{self, Shared, SharedParts, Snapshot};
 use crate::telemetry::metrics::Metrics;
+use weir_ebpf::abi::flags;
 
 /// Sheds that wait to be written; beyond it a client is shed by its next refusals.
 const OFFENDERS: usize = 1_024;
@@ -152,7 +153,11 @@ fn reloader(
     let shared = Arc::clone(shared);
     let rules = move |config: &Config, guard: &Guard| {
         let Some(maps) = &maps else { return Ok(()) };
-        let wanted = wanted(&config.kernel, &config.limit, &config.proxy.trusted_proxies, &bound, guard);
+        let mut wanted = wanted(&config.kernel, &config.limit, &config.proxy.trusted_proxies, &bound, guard);
+        // Only the keeper can set what they need: they stay as it left them.
+        let present = maps.rules().map_err(|error| format!("kernel rules: {error}"))?;
+        wanted.rules.flags &= !flags::SYN_COOKIES;
+        wanted.rules.flags |= present.flags & flags::SYN_COOKIES;
         maps.apply(&wanted, fresh_seed()).map_err(|error| format!("kernel rules: {error}"))
     };
     let data = move |config: &Config| {

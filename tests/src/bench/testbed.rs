@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use crate::cpu::thread_time;
 use crate::flow::{Flow, Transport};
 use crate::netns::Netns;
-use crate::rig::{Bound, Generator, Pace, Sources};
+use crate::rig::{Bound, Generator, Pace, Program, Sink, Sources};
 use crate::wait::wait_for;
 use crate::wire::{End, Wire};
 
@@ -37,6 +37,8 @@ pub struct Testbed<'a> {
     generating: End<'a>,
     pub wire: Wire,
     receiver: Pid,
+    /// The far end of transmits by XDP wants a program.
+    _far_end: Sink,
     /// Taken by a socket, so that the stack answers no datagram with an ICMP error.
     _sink: [UdpSocket; 2],
 }
@@ -85,11 +87,12 @@ impl<'a> Testbed<'a> {
         for (family, gateway) in [("-4", wire.v4(1).to_string()), ("-6", wire.v6(1).to_string())] {
             ground.server.ip(&format!("{family} route add default via {gateway} dev s0"))?;
         }
+        let far_end = Sink::attach(generating, Program::Pass)?;
         let receiver = receiving.receive_on(RECEIVER_CPU)?;
         let [v4, v6] = wire.addresses(2);
         let bind = |address: IpAddr| Ok(UdpSocket::bind((address, UDP_PORT))?);
         let sink = [ground.server.run(|| bind(v4))?, ground.server.run(|| bind(v6))?];
-        Ok(Self { ground, receiving, generating, wire, receiver, _sink: sink })
+        Ok(Self { ground, receiving, generating, wire, receiver, _far_end: far_end, _sink: sink })
     }
 
     pub fn server_address(&self, family: Family) -> IpAddr {

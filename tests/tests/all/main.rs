@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod bad_days;
+mod cookies;
 mod gate;
 mod guard;
 mod interfaces;
