@@ -10,6 +10,7 @@ mod interfaces;
 mod lifecycle;
 mod packets;
 mod planes;
+mod replace;
 mod resize;
 mod rig;
 mod verifier;
