@@ -25,10 +25,12 @@ pub mod maps {
     pub const KEPT: &str = "KEPT";
     pub const BUDGET: &str = "BUDGET";
     pub const BANS: &str = "BANS";
-    pub const ALLOW4: &str = "ALLOW4";
-    pub const ALLOW6: &str = "ALLOW6";
-    pub const DENY4: &str = "DENY4";
-    pub const DENY6: &str = "DENY6";
+    pub const GATE: &str = "GATE";
+    pub const LISTS4: &str = "LISTS4";
+    pub const LISTS6: &str = "LISTS6";
+    pub const LISTED: &str = "LISTED";
+    pub const NAMES: &str = "NAMES";
+    pub const ADDED: &str = "ADDED";
     pub const OWN: &str = "OWN";
     pub const SCOPE: &str = "SCOPE";
     pub const COUNTERS: &str = "COUNTERS";
@@ -42,15 +44,17 @@ pub mod maps {
     pub const CLIENTS_BEFORE: &str = "CLIENTS_BEFORE";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 22] = [
         RULES,
         ACTIVE,
         SCOPE,
         OWN,
-        ALLOW4,
-        ALLOW6,
-        DENY4,
-        DENY6,
+        GATE,
+        LISTS4,
+        LISTS6,
+        LISTED,
+        NAMES,
+        ADDED,
         SEEN,
         BANS_SLOTS,
         BANS,
@@ -91,10 +95,17 @@ pub const SEEN_CELLS: u32 = 1 << 20;
 pub const FRONT_LINES: u32 = 1 << 17;
 /// Default capacity of `BANS`.
 pub const BANS_DEFAULT: u32 = 65_536;
-/// Capacity of each list trie, in prefixes; tries allocate as they fill.
-pub const LIST_PREFIXES: u32 = 1 << 20;
 /// Capacity of `LISTENERS`, in (address, port) of this host to which SYNs come beyond the budget.
 pub const LISTENERS: u32 = 4_096;
+/// Prefixes of all lists together, at most and by default (`[kernel] prefixes`).
+pub const PREFIXES_MAX: u32 = 1 << 21;
+pub const PREFIXES_DEFAULT: u32 = 16_384;
+/// Capacity of each trie of prefixes: two generations. Tries allocate as they fill.
+pub const TRIE_PREFIXES: u32 = 2 * (PREFIXES_MAX + OWN_ADDRESSES);
+/// Cells of `LISTED` and `NAMES`; cell 0 is nobody's.
+pub const LIST_CELLS: u32 = 256;
+/// Bytes of a name in `NAMES`.
+pub const NAME_BYTES: usize = 64;
 /// Capacity of `OWN`, in addresses of this host.
 pub const OWN_ADDRESSES: u32 = 4_096;
 /// Bytes of `EVENTS`.
@@ -247,12 +258,8 @@ pub struct Budget {
 pub mod flags {
     /// Turn every drop into pass and count what would have been.
     pub const OBSERVE: u64 = 1;
-    /// ALLOW holds at least one prefix.
-    pub const HAS_ALLOW: u64 = 1 << 1;
-    /// DENY holds at least one prefix.
-    pub const HAS_DENY: u64 = 1 << 2;
     /// Drop frames that cannot be parsed, instead of leaving them to the stack.
-    pub const DROP_MALFORMED: u64 = 1 << 3;
+    pub const DROP_MALFORMED: u64 = 1 << 1;
     /// Packets to addresses that are not this host's are in scope too.
     pub const FORWARDED: u64 = 1 << 4;
     /// Answer SYNs beyond the budget by SYN cookies.
@@ -279,6 +286,91 @@ pub struct Rules {
     pub epoch_shift: u64,
     /// SYN cookies a CPU may send in a tick.
     pub cookies_per_tick: u64,
+    /// The generation of GATE and LISTS that holds: 0 or 1.
+    pub lists: u64,
+}
+
+/// What all lists together say about a source: the value of LISTS, found by the longest prefix. User
+/// space works out what shorter prefixes say too, so that one look-up answers.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub u32);
+
+/// What a list does to a source that it names.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sentence {
+    /// Counted only: a deny list in dry run.
+    Observe = 1,
+    Deny = 2,
+    Allow = 3,
+}
+
+impl Mark {
+    /// No list names the source.
+    pub const NONE: Self = Self(0);
+
+    /// `cell` counts for the list that decides.
+    pub const fn of(sentence: Sentence, cell: u8) -> Self {
+        Self(sentence as u32 | (cell as u32) << 8)
+    }
+
+    #[inline(always)]
+    pub const fn sentence(self) -> Option<Sentence> {
+        match self.0 & 3 {
+            1 => Some(Sentence::Observe),
+            2 => Some(Sentence::Deny),
+            3 => Some(Sentence::Allow),
+            _ => None,
+        }
+    }
+
+    /// The cell of LISTED and NAMES; 0 for none.
+    #[inline(always)]
+    pub const fn cell(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// This and what a shorter prefix says: the stronger sentence, and of two that are equal this one.
+    pub const fn under(self, shorter: Self) -> Self {
+        if shorter.0 & 3 > self.0 & 3 { shorter } else { self }
+    }
+}
+
+/// Keys of LISTS: the generation in front of the address, so that one trie holds both.
+pub const GENERATION_BITS: u32 = 32;
+
+/// Key of LISTS4.
+pub const fn list_key4(generation: u64, address: [u8; 4]) -> [u8; 8] {
+    let [a, b, c, d] = address;
+    [0, 0, 0, generation as u8 & 1, a, b, c, d]
+}
+
+/// Key of LISTS6, in words as they lie in memory.
+pub const fn list_key6(generation: u64, address: [u8; 16]) -> [u32; 5] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    [
+        u32::from_ne_bytes([0, 0, 0, generation as u8 & 1]),
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
+/// Key of ADDED: a prefix that an operator added to a list.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddedKey {
+    /// The address; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// 4 or 6.
+    pub family: u8,
+    pub length: u8,
+    /// [`Sentence`] as its number.
+    pub sentence: u8,
+    /// 0: added by itself; 1: loaded as part of a list.
+    pub origin: u8,
 }
 
 /// Packets and bytes of one verdict and action in `COUNTERS`.
@@ -395,7 +487,8 @@ const _: () = {
     assert!(size_of::<ClientEntry>() == 64);
     assert!(size_of::<Ban>() == 16);
     assert!(size_of::<Budget>() == 56);
-    assert!(size_of::<Rules>() == 136);
+    assert!(size_of::<Rules>() == 144);
+    assert!(size_of::<AddedKey>() == 20);
     assert!(size_of::<Count>() == 16);
     assert!(size_of::<Event>() == 32);
     assert!(size_of::<Limit>() == 16);
@@ -403,10 +496,12 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Ban, Budget, ClientEntry, Count, Event, Rules};
+    use super::{AddedKey, Ban, Budget, ClientEntry, Count, Event, Rules};
 
     // SAFETY: repr(C), integers only, no padding (sizes asserted above): every byte pattern is a value.
     unsafe impl aya::Pod for ClientEntry {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for AddedKey {}
     // SAFETY: as ClientEntry.
     unsafe impl aya::Pod for Ban {}
     // SAFETY: as ClientEntry.

@@ -12,6 +12,8 @@ pub mod gcra;
 
 pub mod scope;
 
+pub mod gate;
+
 pub mod seen;
 
 pub mod front;

@@ -12,13 +12,15 @@ use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
-    Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, KEPT_WORDS, LIST_PREFIXES,
-    LISTENERS as LISTENERS_MAX, OWN_ADDRESSES, PROVED, Rules, SEEN_CELLS, Word, slot,
+    AddedKey, Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, GENERATION_BITS,
+    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Mark, NAME_BYTES, OWN_ADDRESSES, PREFIXES_MAX,
+    PROVED, Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
 };
 use weir_ebpf::front::{self, Place, SLOTS};
+use weir_ebpf::gate::GATE_WORDS;
 use weir_ebpf::gcra::Cell;
 use weir_ebpf::packet::Address;
-use weir_ebpf::path::{Entry, List, Maps};
+use weir_ebpf::path::{Entry, Maps};
 use weir_ebpf::scope::SCOPE_WORDS;
 use weir_ebpf::verdict::COUNTER_CELLS;
 use weir_ebpf::{budget, seen};
@@ -33,8 +35,9 @@ pub struct FrontLine([u64; SLOTS]);
 type BanMap = btf_maps::HashMap<u64, Ban, 1>;
 type ClientMap = btf_maps::LruHashMap<u64, ClientEntry, 1>;
 
-/// Permission bits of map creation that tries must have.
+/// Flags of map creation: memory as it fills, which tries must have; memory that user space may map.
 const NO_PREALLOC: u32 = 1;
+const MMAPABLE: u32 = 1 << 10;
 /// bpf_map_update_elem: insert only.
 const NOEXIST: u64 = 1;
 
@@ -47,13 +50,19 @@ static SCOPE: Array<u64> = Array::with_max_entries(SCOPE_WORDS, 0);
 #[map]
 static OWN: HashMap<u64, u64> = HashMap::with_max_entries(OWN_ADDRESSES, 0);
 #[map]
-static ALLOW4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+static GATE: Array<u64> = Array::with_max_entries(GATE_WORDS, MMAPABLE);
 #[map]
-static ALLOW6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+static LISTS4: LpmTrie<[u8; 8], Mark> = LpmTrie::with_max_entries(TRIE_PREFIXES, NO_PREALLOC);
 #[map]
-static DENY4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+static LISTS6: LpmTrie<[u32; 5], Mark> = LpmTrie::with_max_entries(TRIE_PREFIXES, NO_PREALLOC);
 #[map]
-static DENY6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(LIST_PREFIXES, NO_PREALLOC);
+static LISTED: PerCpuArray<Count> = PerCpuArray::with_max_entries(LIST_CELLS, 0);
+/// Whose cells those are; written and read by user space.
+#[map]
+static NAMES: Array<[u8; NAME_BYTES]> = Array::with_max_entries(LIST_CELLS, 0);
+/// What operators added to the lists, kept here so that it survives the process that wrote it.
+#[map]
+static ADDED: HashMap<AddedKey, u64> = HashMap::with_max_entries(PREFIXES_MAX, NO_PREALLOC);
 #[map]
 static SEEN: Array<u64> = Array::with_max_entries(SEEN_CELLS / 8, 0);
 /// Where BANS is. What stands in a slot may have any capacity; the template's is of no meaning.
@@ -90,7 +99,13 @@ pub fn rules() -> Option<&'static Rules> {
 
 #[inline(always)]
 pub fn count(cell: u32, length_bytes: u32) {
-    let Some(count) = COUNTERS.get_ptr_mut(cell) else { return };
+    if let Some(count) = COUNTERS.get_ptr_mut(cell) {
+        add(count, length_bytes);
+    }
+}
+
+#[inline(always)]
+fn add(count: *mut Count, length_bytes: u32) {
     // SAFETY: per-CPU memory; the program is not re-entered on one CPU.
     let count = unsafe { &mut *count };
     count.packets = count.packets.wrapping_add(1);
@@ -320,12 +335,29 @@ impl Maps for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn is_listed(&self, list: List, source: &Address) -> bool {
-        match (list, source) {
-            (List::Allow, Address::V4(octets)) => ALLOW4.get(&Key::new(32, *octets)).is_some(),
-            (List::Deny, Address::V4(octets)) => DENY4.get(&Key::new(32, *octets)).is_some(),
-            (List::Allow, Address::V6(octets)) => ALLOW6.get(&Key::new(128, *octets)).is_some(),
-            (List::Deny, Address::V6(octets)) => DENY6.get(&Key::new(128, *octets)).is_some(),
+    fn gate_word(&self, word_idx: u32) -> u64 {
+        GATE.get_ptr(word_idx).map_or(0, |word| {
+            // SAFETY: a map value, which user space changes by single stores.
+            unsafe { read_volatile(word) }
+        })
+    }
+
+    #[inline(always)]
+    fn mark(&self, generation: u64, source: &Address) -> Mark {
+        match *source {
+            Address::V4(octets) => Mark(mark4(u64::from_ne_bytes(list_key4(generation, octets))) as u32),
+            Address::V6(octets) => {
+                let [generation, a, b, c, d] = list_key6(generation, octets);
+                let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+                Mark(mark6(u64::from(generation), pair(a, b), pair(c, d)) as u32)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_listed(&self, mark: Mark, length_bytes: u32) {
+        if let Some(count) = LISTED.get_ptr_mut(u32::from(mark.cell())) {
+            add(count, length_bytes);
         }
     }
 
@@ -392,6 +424,22 @@ impl Maps for Kernel<'_> {
     fn now_ns(&self) -> u64 {
         now_ns()
     }
+}
+
+/// Functions of their own, for a trie's key is on the stack; global ones, which the verifier reads once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mark4(key: u64) -> u64 {
+    let key = Key::new(GENERATION_BITS + 32, key.to_ne_bytes());
+    LISTS4.get(&key).map_or(0, |mark| u64::from(mark.0))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mark6(generation: u64, upper: u64, lower: u64) -> u64 {
+    let words = [generation as u32, upper as u32, (upper >> 32) as u32, lower as u32, (lower >> 32) as u32];
+    let key = Key::new(GENERATION_BITS + 128, words);
+    LISTS6.get(&key).map_or(0, |mark| u64::from(mark.0))
 }
 
 /// A function of its own, for its entry is a good part of the stack.

@@ -1,13 +1,13 @@
 //! The packet path: a frame goes in, a verdict comes out. One function on one screen; the maps are a
 //! trait, so that the very same path runs in the kernel and on a host.
 
-use crate::abi::{Budget, Class, ClientKey, Rules, Word, flags};
+use crate::abi::{Budget, Class, ClientKey, Mark, Rules, Sentence, Word, flags};
 use crate::frame::Frame;
 use crate::gcra::{self, Cell, Charged};
 use crate::packet::{Address, Packet, parse};
 use crate::scope::{PortBit, SourceKind, own_key};
 use crate::verdict::Verdict;
-use crate::{budget, front, seen};
+use crate::{budget, front, gate, seen};
 
 /// What the path asks of the maps and clocks.
 pub trait Maps {
@@ -17,7 +17,12 @@ pub trait Maps {
     fn scope_word(&self, word_idx: u32) -> u64;
     /// Whether an address of this host has this key.
     fn is_own(&self, own_key: u64) -> bool;
-    fn is_listed(&self, list: List, source: &Address) -> bool;
+    /// A word of GATE.
+    fn gate_word(&self, word_idx: u32) -> u64;
+    /// What the longest prefix of the generation that holds the source says.
+    fn mark(&self, generation: u64, source: &Address) -> Mark;
+    /// Counts a packet from a source that a list names.
+    fn count_listed(&self, mark: Mark, length_bytes: u32);
     /// A word of SEEN; None when the map is missing.
     fn seen(&self, word_idx: u32) -> Option<Self::Cell>;
     /// First jiffy after the ban of `key`; None without a ban.
@@ -50,12 +55,6 @@ pub trait Entry: Copy {
     fn note_dropped(self);
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
-    Allow,
-    Deny,
-}
-
 /// A verdict and whom it met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decided {
@@ -83,11 +82,10 @@ fn judge<M: Maps>(packet: &Packet, length_bytes: u32, maps: &M, rules: &Rules) -
         SourceKind::Bad => return Verdict::BadSource,
         SourceKind::Client => {}
     }
-    if rules.flags & flags::HAS_ALLOW != 0 && maps.is_listed(List::Allow, &packet.source) {
-        return Verdict::Allowed;
-    }
-    if rules.flags & flags::HAS_DENY != 0 && maps.is_listed(List::Deny, &packet.source) {
-        return Verdict::Denied;
+    if gate::may_match(rules.lists, &packet.source, |word_idx| maps.gate_word(word_idx))
+        && let Some(verdict) = listed(&packet.source, length_bytes, maps, rules)
+    {
+        return verdict;
     }
     let key = packet.client();
     let jiffies = maps.jiffies();
@@ -114,6 +112,19 @@ fn in_scope<M: Maps>(packet: &Packet, maps: &M, rules: &Rules) -> bool {
         && (rules.flags & flags::FORWARDED != 0
             || is_loopback(&packet.destination)
             || maps.is_own(own_key(&packet.destination)))
+}
+
+/// What the lists decide about a source that the gate lets through to them.
+#[inline(always)]
+fn listed<M: Maps>(source: &Address, length_bytes: u32, maps: &M, rules: &Rules) -> Option<Verdict> {
+    let mark = maps.mark(rules.lists, source);
+    let sentence = mark.sentence()?;
+    maps.count_listed(mark, length_bytes);
+    match sentence {
+        Sentence::Allow => Some(Verdict::Allowed),
+        Sentence::Deny => Some(Verdict::Denied),
+        Sentence::Observe => None,
+    }
 }
 
 /// 127.0.0.0/8 is this host's as a whole (RFC 1122 section 3.2.1.3); ::1 is among its addresses.

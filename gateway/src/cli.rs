@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::control::GuardView;
+use crate::control::ListName;
 use crate::run::{self, Exit, RunArgs};
 use crate::{config, kernel};
 
@@ -36,6 +37,10 @@ enum Command {
     Explain(Explain),
     /// Clients whose packets are dropped for a while
     Bans(Bans),
+    /// Prefixes that are free of every limit, beside the configuration's
+    Allow(Lists),
+    /// Prefixes that are dropped, beside the configuration's
+    Deny(Lists),
     /// Sampled decisions of the packet path and every ban, as they happen
     Watch(Watch),
     /// Read the configuration again; a wrong one changes nothing
@@ -132,6 +137,43 @@ enum BansAction {
 }
 
 #[derive(Args)]
+struct Lists {
+    #[command(subcommand)]
+    action: ListAction,
+}
+
+#[derive(Subcommand)]
+enum ListAction {
+    /// Lists of the kind with what came from their sources, and the prefixes that were added
+    List {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Add a prefix or an address; it stays until it is removed
+    Add {
+        #[arg(value_name = "PREFIX")]
+        prefix: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Take out a prefix that was added or loaded
+    Rm {
+        #[arg(value_name = "PREFIX")]
+        prefix: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Put a file of prefixes in the place of what was loaded before; a bad line changes nothing
+    Load {
+        /// A prefix or an address a line, # begins a comment; - reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        ask: Ask,
+    },
+}
+
+#[derive(Args)]
 struct Watch {
     /// End after so many lines
     #[arg(long, value_name = "N")]
@@ -199,6 +241,8 @@ pub fn execute(cli: Cli, surroundings: &Surroundings) -> ExitCode {
         Command::Reload(ask) => operate::reload(&ask, surroundings),
         Command::Explain(args) => operate::explain(&args, surroundings),
         Command::Bans(args) => operate::bans(args.action, surroundings),
+        Command::Allow(args) => operate::lists(ListName::Allow, args.action, surroundings),
+        Command::Deny(args) => operate::lists(ListName::Deny, args.action, surroundings),
         Command::Watch(args) => operate::watch(&args, surroundings),
         Command::Xdp(args) => operate::xdp(args.action, surroundings),
     };

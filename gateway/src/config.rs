@@ -15,6 +15,8 @@ mod apis;
 
 mod keys;
 
+mod lists;
+
 mod ceiling;
 
 mod admin;
@@ -31,6 +33,7 @@ pub use admin::Admin;
 pub use ceiling::{Ceiling, Part, ceiling};
 pub use cut_off::{find_guard, refuse_cut_off};
 pub use error::{Error, Errors};
+pub use lists::parse_prefixes;
 pub use units::{UnitError, duration as parse_duration};
 
 /// A checked configuration: nothing in it needs another look.

@@ -12,6 +12,8 @@ mod explain;
 
 mod guard;
 
+mod lists;
+
 mod message;
 
 mod reload;
@@ -30,16 +32,16 @@ use tokio::sync::broadcast;
 
 use crate::config as weir_toml;
 use crate::kernel::Facts;
-use crate::plane::Maps;
+use crate::plane::{Added, Maps};
 use crate::proxy;
 
 pub use admin::serve_admin;
-pub use client::{AskError, ask, follow};
+pub use client::{AskError, ask, ask_with, follow};
 pub use collector::Collected;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
-    BanView, Explained, GuardView, KernelView, LastReload, News, ReloadReport, Request, Status, WordView,
-    duration_text,
+    BanView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName, ListView, ListsView,
+    News, ReloadReport, Request, Status, WordView, duration_text,
 };
 pub use reload::{Publish, Reloader, watch_files};
 pub use socket::{SocketError, listen, serve};
@@ -55,6 +57,7 @@ pub struct Parts {
     pub config: ArcSwap<weir_toml::Config>,
     pub reloader: Reloader,
     pub guarding: Guarding,
+    pub added: Arc<Added>,
     pub ceiling_bytes: u64,
     pub started_ns: u64,
     pub ready: AtomicBool,

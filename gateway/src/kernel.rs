@@ -47,7 +47,7 @@ use std::net::SocketAddr;
 
 use weir_ebpf::abi::flags;
 
-use crate::plane::{Maps, MapsError, PinDir};
+use crate::plane::{Added, Maps, MapsError, PinDir};
 use crate::{limit, plane};
 
 /// What the kernel plane came to be.
@@ -138,7 +138,8 @@ pub fn establish(
     let pins = PinDir::new(&config.pin_dir);
     let mut loaded = load(&pins, config)?;
     let mut notes = Vec::new();
-    let mut wanted = wanted(config, limit, trusted_proxies, listeners, guard);
+    let additions = Added::in_kernel(&pins)?.present();
+    let mut wanted = wanted(config, limit, trusted_proxies, listeners, guard, &additions);
     if let Err(error) = syncookies(config, &pins) {
         wanted.rules.flags &= !flags::SYN_COOKIES;
         notes.push(format!("SYN cookies are off: {error}"));

@@ -5,11 +5,13 @@
 mod api;
 mod client;
 mod decision;
+mod prefixes;
 mod rate;
 
 pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Listener, StaticAnswer, Upstream};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
+pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;
 pub use weir_ebpf::abi::ClientKey;
 pub use weir_ebpf::gcra::Limit;

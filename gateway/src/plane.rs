@@ -2,25 +2,32 @@
 //! process table. The request path calls [`Plane::charge`] and does not know which. Also the bans,
 //! and the handles of the pinned maps.
 
+mod added;
 mod bans;
 mod clock;
 mod events;
+mod gate;
 mod kernel;
+mod lists;
 mod maps;
 mod pins;
 mod table;
+mod tries;
 
 use std::sync::Arc;
 
 use crate::model::{Client, ClientKey, Decision, Limit, Origin, Standing};
 
+pub use added::{Added, Additions, Named};
 pub use bans::{BanError, BanReason, BanRow, Bans, kernel_jiffies};
 pub use clock::{jiffies_hz, now_ns};
 pub use events::Events;
 pub use kernel::{Charge, ChargeError};
+pub use lists::{LISTS_MAX, List, Marks};
 pub use maps::{CounterRow, Maps, MapsError, Wanted};
 pub use pins::PinDir;
 pub use table::Table;
+pub use tries::ListCount;
 use weir_ebpf::abi::Word;
 use weir_ebpf::gcra::Outcome;
 

@@ -5,18 +5,21 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use weir::plane::Wanted;
-use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, PROVED, Rules, SEEN_CELLS, Word, flags};
+use weir::plane::{Marks, Wanted};
+use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, Rules, SEEN_CELLS, Word};
 use weir_ebpf::front::{self, Place, SLOTS};
+use weir_ebpf::gate;
 use weir_ebpf::gcra;
 use weir_ebpf::packet::Address;
-use weir_ebpf::path::{Decided, Entry, List, Maps, decide};
+use weir_ebpf::path::{Decided, Entry, Maps, decide};
 use weir_ebpf::scope::own_key;
 use weir_ebpf::seen;
 
 /// A world of clients, lists and bans.
 pub struct HostPath {
     lists: Wanted,
+    marks: Marks,
+    gate: HashMap<u32, u64>,
     bans: HashMap<ClientKey, u64>,
     clients: HashMap<ClientKey, HostEntry>,
     /// SEEN and FRONT as the kernel lays them out; mostly pages that nobody touches.
@@ -31,8 +34,19 @@ pub const JIFFIES: u64 = 1 << 33;
 
 impl HostPath {
     pub fn new(lists: Wanted) -> Self {
+        let cells: Vec<u8> = (1..).take(lists.lists.len()).collect();
+        let marks = Marks::compile(&lists.lists, &cells);
+        let mut gate = HashMap::new();
+        for (net, _) in marks.rows() {
+            let address = packet_address(net.network());
+            gate::marks(lists.rules.lists, &address, net.prefix_len().into(), |bit| {
+                *gate.entry(bit.word_idx).or_default() |= bit.mask;
+            });
+        }
         Self {
             lists,
+            marks,
+            gate,
             bans: HashMap::new(),
             clients: HashMap::new(),
             seen: vec![0; SEEN_CELLS as usize / 8],
@@ -42,9 +56,7 @@ impl HostPath {
     }
 
     pub fn decide(&mut self, frame: &[u8]) -> Decided {
-        let mut rules = self.lists.rules;
-        rules.flags |= if self.lists.allow.is_empty() { 0 } else { flags::HAS_ALLOW };
-        rules.flags |= if self.lists.deny.is_empty() { 0 } else { flags::HAS_DENY };
+        let rules = self.lists.rules;
         decide(frame, u32::try_from(frame.len()).expect("short frames"), &self.maps(), &rules)
     }
 
@@ -86,6 +98,8 @@ impl HostPath {
     fn maps(&mut self) -> HostMaps<'_> {
         HostMaps {
             lists: &self.lists,
+            marks: &self.marks,
+            gate: &self.gate,
             bans: &self.bans,
             clients: &self.clients,
             seen: Cell::from_mut(self.seen.as_mut_slice()).as_slice_of_cells(),
@@ -154,6 +168,8 @@ impl<'a> Entry for &'a HostEntry {
 /// The maps for one decision.
 struct HostMaps<'a> {
     lists: &'a Wanted,
+    marks: &'a Marks,
+    gate: &'a HashMap<u32, u64>,
     bans: &'a HashMap<ClientKey, u64>,
     clients: &'a HashMap<ClientKey, HostEntry>,
     seen: &'a [Cell<u64>],
@@ -179,16 +195,18 @@ impl<'a> Maps for HostMaps<'a> {
         self.lists.own.iter().any(|address| own_key(&packet_address(*address)) == key)
     }
 
-    fn is_listed(&self, list: List, source: &Address) -> bool {
+    fn gate_word(&self, word_idx: u32) -> u64 {
+        self.gate.get(&word_idx).copied().unwrap_or(0)
+    }
+
+    fn count_listed(&self, _: Mark, _: u32) {}
+
+    fn mark(&self, _: u64, source: &Address) -> Mark {
         let address = match *source {
             Address::V4(octets) => IpAddr::from(octets),
             Address::V6(octets) => IpAddr::from(octets),
         };
-        let prefixes = match list {
-            List::Allow => &self.lists.allow,
-            List::Deny => &self.lists.deny,
-        };
-        prefixes.iter().any(|prefix| prefix.contains(&address))
+        self.marks.find(address)
     }
 
     fn ban_until(&self, key: ClientKey) -> Option<u64> {

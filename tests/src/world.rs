@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use weir::model::Rate;
-use weir::plane::{BanReason, Wanted, fresh_seed, now_ns};
-use weir_ebpf::abi::{ClientKey, Rules, Word};
+use weir::plane::{BanReason, List, Wanted, fresh_seed, now_ns};
+use weir_ebpf::abi::{ClientKey, Rules, Sentence, Word};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortBit;
 
@@ -103,14 +103,16 @@ pub fn lists() -> Wanted {
             .iter()
             .flat_map(|kind| [format!("10.0.{kind}.0/24"), format!("2001:db8:{kind:x}::/48")])
             .map(|net| net.parse().expect("a prefix"))
-            .collect()
+            .collect::<Vec<_>>()
     };
     Wanted {
         rules: rules(),
         ports: vec![PortBit::tcp(PORT), PortBit::udp(DNS), PortBit::ANY],
         own: vec![IpAddr::V4(OWN4), IpAddr::V6(OWN6)],
-        allow: nets(&[ALLOWED, ALLOWED_AND_DENIED]),
-        deny: nets(&[DENIED, ALLOWED_AND_DENIED]),
+        lists: vec![
+            List::new("allow", Sentence::Allow, nets(&[ALLOWED, ALLOWED_AND_DENIED])),
+            List::new("deny", Sentence::Deny, nets(&[DENIED, ALLOWED_AND_DENIED])),
+        ],
     }
 }
 

@@ -1,15 +1,20 @@
 //! Commands that ask a running weir, and those that work on its pins.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Ask, BansAction, Explain, Pins, Surroundings, Watch, XdpAction, default_pin_dir, print};
+use super::{
+    Ask, BansAction, Explain, ListAction, Pins, Surroundings, Watch, XdpAction, default_pin_dir, print,
+};
 use crate::config;
 use crate::control::{
-    AskError, BanView, Explained, News, ReloadReport, Request, Status, ask as ask_weir, follow,
+    AskError, BanView, Explained, LOAD_BYTES_MAX, ListName, ListView, ListsView, News, ReloadReport, Request,
+    Status, ask as ask_weir, ask_with, follow,
 };
 use crate::kernel::{detach, survey};
 use crate::plane::PinDir;
@@ -52,6 +57,47 @@ pub(super) fn bans(action: BansAction, surroundings: &Surroundings) -> Result<()
             })
         }
     }
+}
+
+pub(super) fn lists(list: ListName, action: ListAction, surroundings: &Surroundings) -> Result<(), Failed> {
+    match action {
+        ListAction::List { ask } => {
+            answered::<ListsView>(&ask, surroundings, &Request::ListShow { list }, print::lists)
+        }
+        ListAction::Add { prefix, ask } => {
+            let request = Request::ListAdd { list, prefix };
+            answered::<ListView>(&ask, surroundings, &request, print::changed_list)
+        }
+        ListAction::Rm { prefix, ask } => {
+            let request = Request::ListRemove { list, prefix };
+            answered::<ListView>(&ask, surroundings, &request, print::changed_list)
+        }
+        ListAction::Load { file, ask } => {
+            let (source, text) = read_list(file)?;
+            let request = Request::ListLoad { list, source, bytes: text.len() as u64 };
+            let socket = socket(&ask, surroundings)?;
+            let answer = ask_with(&socket, &request, &text).map_err(failed)?;
+            told::<ListView>(&ask, answer, print::changed_list)
+        }
+    }
+}
+
+/// What errors name, and the bytes.
+fn read_list(file: PathBuf) -> Result<(String, Vec<u8>), Failed> {
+    let mut text = Vec::new();
+    let is_stdin = file.as_os_str() == "-";
+    let name = if is_stdin { "stdin".to_owned() } else { file.display().to_string() };
+    let most = LOAD_BYTES_MAX + 1;
+    let read = if is_stdin {
+        std::io::stdin().take(most).read_to_end(&mut text)
+    } else {
+        File::open(&file).and_then(|opened| opened.take(most).read_to_end(&mut text))
+    };
+    read.map_err(|error| (Exit::Wrong, format!("{name}: cannot be read: {error}")))?;
+    if text.len() as u64 > LOAD_BYTES_MAX {
+        return Err((Exit::Wrong, format!("{name}: longer than {LOAD_BYTES_MAX} bytes")));
+    }
+    Ok((name, text))
 }
 
 pub(super) fn watch(args: &Watch, surroundings: &Surroundings) -> Result<(), Failed> {
@@ -123,6 +169,14 @@ fn answered<T: DeserializeOwned + Serialize>(
 ) -> Result<(), Failed> {
     let socket = socket(ask, surroundings)?;
     let answer = ask_weir(&socket, request).map_err(failed)?;
+    told(ask, answer, text)
+}
+
+fn told<T: DeserializeOwned + Serialize>(
+    ask: &Ask,
+    answer: serde_json::Value,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), Failed> {
     if ask.json {
         print::say(format_args!("{answer:#}"));
         return Ok(());

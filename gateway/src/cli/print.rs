@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::config::{Ceiling, Errors};
-use crate::control::{BanView, Explained, GuardView, KernelView, News, ReloadReport, Status, duration_text};
+use crate::control::{
+    BanView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport, Status, duration_text,
+};
 use crate::kernel::{Detached, Interface};
 use crate::run::Loaded;
 
@@ -151,6 +153,21 @@ pub(super) fn bans(rows: &[BanView]) -> String {
         format!("{:<40} {:<8} level {} {ends}", row.client, row.reason, row.level)
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn lists(view: &ListsView) -> String {
+    let line = |list: &ListView| {
+        let met = list.packets.map(|packets| format!("{packets:>14} packets")).unwrap_or_default();
+        let dry_run = if list.dry_run { "  dry run" } else { "" };
+        format!("{:<32} {:>9} prefixes {met}{dry_run}", list.name, list.prefixes)
+    };
+    let lists = view.lists.iter().map(line);
+    let lines: Vec<_> = lists.chain(view.added.iter().map(|prefix| format!("  added {prefix}"))).collect();
+    if lines.is_empty() { "no lists".to_owned() } else { lines.join("\n") }
+}
+
+pub(super) fn changed_list(list: &ListView) -> String {
+    format!("in force: {} prefixes beside the configuration's", list.prefixes)
 }
 
 pub(super) fn reloaded(report: &ReloadReport) -> String {

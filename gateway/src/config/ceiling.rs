@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 use weir_ebpf::abi;
+use weir_ebpf::gate::GATE_WORDS;
 use weir_ebpf::scope::SCOPE_WORDS;
 use weir_ebpf::verdict::COUNTER_CELLS;
 
@@ -21,6 +22,11 @@ const HASH_ELEMENT: u64 = 48;
 const HASH_BUCKET: u64 = 16;
 /// A prefix in an LPM trie: its node and the inner node that it may need, as the slab rounds them.
 const TRIE_PREFIX: u64 = 192;
+/// A prefix in ADDED: a hash element of 48, 20 and 8 bytes as the slab rounds it, and a bucket.
+const ADDED_PREFIX: u64 = 96 + HASH_BUCKET;
+/// A prefix in the gateway: configuration, compiled rows and the ranges that requests meet, each twice
+/// while one takes over from the other, and an operator's addition.
+const PREFIX: u64 = 2 * (20 + 24 + 32) + 64;
 /// Programs, their BTF and JIT images.
 const PROGRAMS: u64 = 2 << 20;
 /// A connection besides its buffers: socket, tasks, hyper's state, the head's parsed headers.
@@ -63,15 +69,16 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
         );
         part("kernel gate", u64::from(abi::SEEN_CELLS), "cells of SEEN".to_owned());
         part("kernel front", u64::from(abi::FRONT_LINES) * 64, "slots of unproved sources".to_owned());
-        let prefixes = (kernel.allow.len() + kernel.deny.len() + kernel.management.len()) as u64;
-        let lists = (prefixes + u64::from(abi::OWN_ADDRESSES)) * TRIE_PREFIX;
+        let prefixes = u64::from(kernel.prefixes);
+        let rows = prefixes + u64::from(abi::OWN_ADDRESSES);
         part(
             "kernel lists",
-            lists,
-            format!("{prefixes} prefixes, up to {} own addresses", abi::OWN_ADDRESSES),
+            2 * rows * TRIE_PREFIX + prefixes * ADDED_PREFIX,
+            format!("{prefixes} prefixes, up to {} guarded, old and new", abi::OWN_ADDRESSES),
         );
-        let per_cpu =
-            u64::from(COUNTER_CELLS) * size_of::<abi::Count>() as u64 + size_of::<abi::Budget>() as u64;
+        part("kernel list gate", u64::from(GATE_WORDS) * 8, "bits in front of the lists".to_owned());
+        let per_cpu = u64::from(COUNTER_CELLS + abi::LIST_CELLS) * size_of::<abi::Count>() as u64
+            + size_of::<abi::Budget>() as u64;
         let small =
             u64::from(SCOPE_WORDS) * 8 + u64::from(abi::EVENTS_BYTES) + 2 * size_of::<abi::Rules>() as u64;
         part(
@@ -80,6 +87,8 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
             "programs, counters, events, rules".to_owned(),
         );
     }
+    let prefixes = u64::from(kernel.prefixes);
+    part("lists", prefixes * PREFIX, format!("{prefixes} prefixes, old and new"));
     part("process table", Table::bytes_for(kernel.clients), format!("{clients} clients, 16 B each"));
     let tables = 5 * Table::bytes_for(TABLE_ENTRIES);
     part("limit tables", tables, "refusals, levels, graces, API limits, connections".to_owned());

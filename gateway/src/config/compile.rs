@@ -3,16 +3,18 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::{Spanned, Value};
+use weir_ebpf::abi::PREFIXES_MAX;
 use weir_ebpf::gcra::Limit;
 
 use super::error::{Findings, nearest};
+use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
 use super::{Admin, Config, Errors, apis};
@@ -55,7 +57,6 @@ impl Compiler<'_> {
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
         let proxy = proxy::Config {
             trusted_proxies,
-            allow: kernel.allow.clone(),
             timeouts: self.timeouts(raw.timeouts.as_ref()),
             bounds: self.bounds(raw.bounds.as_ref()),
         };
@@ -154,6 +155,10 @@ impl Compiler<'_> {
         kernel.deny = self.prefixes(&raw.deny);
         kernel.management = self.prefixes(&raw.management);
         self.not_both(raw, &kernel);
+        kernel.lists = lists::lists(self, &raw.list);
+        kernel.prefixes =
+            self.within(&raw.prefixes, "prefixes", 1..=PREFIXES_MAX.into()).unwrap_or(kernel.prefixes);
+        lists::check_capacity(self, raw, &kernel);
         kernel.guard_own_addresses = flag(&raw.guard_own_addresses, kernel.guard_own_addresses);
         kernel.observe = flag(&raw.observe, kernel.observe);
         kernel.unproved = self.unproved(raw.unproved.as_ref());
@@ -324,7 +329,7 @@ impl Compiler<'_> {
     }
 
     /// Prefixes, single addresses, or files of them.
-    fn prefixes(&mut self, raw: &Texts) -> Vec<IpNet> {
+    pub fn prefixes(&mut self, raw: &Texts) -> Vec<IpNet> {
         let mut prefixes = Vec::new();
         for entry in raw.iter().flatten() {
             match prefix(entry.get_ref()) {
@@ -354,21 +359,10 @@ impl Compiler<'_> {
                 return Vec::new();
             }
         };
-        let mut inner = Findings::new(&text, &file);
-        let mut prefixes = Vec::new();
-        let mut offset = 0;
-        for line in text.split_inclusive('\n') {
-            let written = line.split('#').next().unwrap_or_default().trim();
-            match prefix(written) {
-                Some(prefix) => prefixes.push(prefix),
-                None if written.is_empty() => {}
-                None => inner.at(offset..offset, format!("`{written}` is no address and no prefix")),
-            }
-            offset += line.len();
-        }
-        if let Err(errors) = inner.finish() {
+        let prefixes = lists::parse_prefixes(&text, &file).unwrap_or_else(|errors| {
             self.findings.extend(errors);
-        }
+            Vec::new()
+        });
         self.also.push(file);
         prefixes
     }
@@ -453,7 +447,7 @@ impl Compiler<'_> {
         self.number(raw.as_ref()?, name, range)
     }
 
-    fn word<T: Copy>(&mut self, raw: &Text, name: &str, words: &[(&str, T)]) -> Option<T> {
+    pub fn word<T: Copy>(&mut self, raw: &Text, name: &str, words: &[(&str, T)]) -> Option<T> {
         let raw = raw.as_ref()?;
         let found = words.iter().find(|(word, _)| word == raw.get_ref());
         if found.is_none() {
@@ -495,10 +489,4 @@ pub(super) fn not_supported(name: &str) -> String {
 
 fn flag(raw: &Flag, default: bool) -> bool {
     raw.as_ref().map_or(default, |raw| *raw.get_ref())
-}
-
-/// A prefix with its host bits cleared, or an address as a prefix of itself.
-pub(super) fn prefix(text: &str) -> Option<IpNet> {
-    let net = text.parse::<IpNet>().ok().map(|net| net.trunc());
-    net.or_else(|| text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical())))
 }

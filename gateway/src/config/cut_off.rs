@@ -8,8 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use super::compile::prefix;
 use super::error::Findings;
+use super::lists::prefix;
 use super::{Config, Errors, raw};
 use crate::kernel::{Guard, Guarded, Host, HostFacts, Names, Ranges, Why};
 use crate::model::Answer;
@@ -50,15 +50,20 @@ pub fn find_guard(config: &Config, sessions: &[IpAddr], names: &mut Names) -> Re
 /// Refuses a configuration that denies whom `guard` names; `text` is what `config` was made of. Who is
 /// in `allow` too is not cut off.
 pub fn refuse_cut_off(text: &str, config: &Config, guard: &Guard) -> Result<(), Errors> {
-    let allow = Ranges::of(config.kernel.allow.iter().copied());
+    let allow = Ranges::of(config.kernel.allowed());
     let hit = |net: &IpNet| guard.met_by(net).find(|row| !allow.covers(&row.prefix)).cloned();
-    if config.kernel.deny.iter().all(|net| hit(net).is_none()) {
+    if config.kernel.denied().all(|net| hit(&net).is_none()) {
         return Ok(());
     }
     let mut findings = Findings::new(text, &config.file);
     let raw = raw::parse(text, &config.file)?;
     let mut left = TOLD_MAX;
-    for entry in raw.kernel.iter().flat_map(|kernel| &kernel.deny).flatten() {
+    let named = |kernel: &raw::Kernel| -> Vec<Spanned<String>> {
+        let denies = |list: &&raw::List| list.action.get_ref() == "deny" && !is_dry_run(list);
+        kernel.list.iter().filter(denies).flat_map(|list| list.prefixes.clone()).collect()
+    };
+    let named = raw.kernel.as_ref().map(named).unwrap_or_default();
+    for entry in raw.kernel.iter().flat_map(|kernel| &kernel.deny).flatten().chain(&named) {
         match prefix(entry.get_ref()) {
             Some(net) => {
                 if let Some(row) = hit(&net).filter(|_| left > 0) {
@@ -70,6 +75,10 @@ pub fn refuse_cut_off(text: &str, config: &Config, guard: &Guard) -> Result<(), 
         }
     }
     findings.finish()
+}
+
+fn is_dry_run(list: &raw::List) -> bool {
+    list.dry_run.as_ref().is_some_and(|dry_run| *dry_run.get_ref())
 }
 
 /// The lines of a file of prefixes; how many more may be told.

@@ -64,6 +64,9 @@ pub struct Kernel {
     pub allow: Texts,
     pub deny: Texts,
     pub management: Texts,
+    #[serde(default)]
+    pub list: Vec<List>,
+    pub prefixes: Number,
     pub guard_own_addresses: Flag,
     pub overrides: Option<Spanned<Vec<Value>>>,
     pub unproved: Option<Unproved>,
@@ -72,6 +75,15 @@ pub struct Kernel {
     pub pin_dir: Text,
     pub observe: Flag,
     pub malformed: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    pub name: Spanned<String>,
+    pub action: Spanned<String>,
+    pub prefixes: Vec<Spanned<String>>,
+    pub dry_run: Flag,
 }
 
 #[derive(Debug, Default, Deserialize)]

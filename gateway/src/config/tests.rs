@@ -23,6 +23,9 @@ fn check_wrong(text: &str, place: &str, part: &str) {
 
 #[test]
 fn mistakes_are_named_with_their_place() {
+    let list = |name: &str, action: &str, rest: &str| {
+        format!("[[kernel.list]]\nname = \"{name}\"\naction = \"{action}\"\nprefixes = []\n{rest}\n")
+    };
     for (text, place, part) in [
         ("workers = 0", "1:11", "\"auto\" or 1"),
         ("wrokers = 2", "1:1", "did you mean `workers`"),
@@ -36,6 +39,12 @@ fn mistakes_are_named_with_their_place() {
         ("[kernel]\nallow = [\"10.0.0.0/33\"]", "2:10", "no address"),
         ("[kernel]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]", "3:9", "`allow` too"),
         ("[kernel]\noverrides = [{ prefix = \"10.0.0.0/8\" }]", "2:13", "not supported"),
+        ("[kernel]\nprefixes = 1\nallow = [\"10.0.0.1\", \"10.0.0.2\"]", "2:12", "hold 2 prefixes"),
+        (&list("x!", "deny", ""), "2:8", "letters, digits"),
+        (&list("deny", "deny", ""), "2:8", "another list"),
+        (&format!("{0}{0}", list("a", "deny", "")), "7:8", "another list"),
+        (&list("a", "dney", ""), "3:10", "did you mean `deny`"),
+        (&list("a", "allow", "dry_run = true"), "5:11", "cannot be tried"),
         ("[kernel]\npin_dir = \"bpf\"", "2:11", "absolute"),
         ("[kernel.unproved]\nsyn = \"0/s\"", "2:7", "cut off"),
         ("[kernel.unproved]\nsyn = \"20000\"", "2:7", "as in \"100/s\""),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
+use weir_ebpf::abi::Sentence;
 
 use super::Parts;
 use super::message::{BanView, News};
@@ -74,32 +75,48 @@ pub(super) fn parse_address(text: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// The setting that keeps the kernel from dropping this address.
-fn protected_by(parts: &Parts, address: IpAddr) -> Option<&'static str> {
-    settings(parts, address).into_iter().find(|list| *list != "[kernel] deny")
+/// A list that names an address.
+pub(super) struct Naming {
+    pub what: String,
+    pub sentence: Sentence,
 }
 
-/// Every setting that names the address, and the guard.
-pub(super) fn lists(parts: &Parts, address: IpAddr) -> Vec<String> {
+/// The list that keeps the kernel from dropping this address.
+fn protected_by(parts: &Parts, address: IpAddr) -> Option<String> {
+    let free = settings(parts, address).into_iter().find(|naming| naming.sentence == Sentence::Allow);
+    free.map(|naming| naming.what)
+}
+
+/// Every list that names the address, and the guard.
+pub(super) fn lists(parts: &Parts, address: IpAddr) -> Vec<Naming> {
     let guard = parts.guarding.present();
     let found = guard.met_by(&IpNet::from(address)).filter(|row| row.why != Why::Management);
-    let settings = settings(parts, address).into_iter().map(str::to_owned);
-    settings.chain(found.map(|row| format!("the guard: {row}"))).collect()
+    let found = found.map(|row| Naming { what: format!("the guard: {row}"), sentence: Sentence::Allow });
+    settings(parts, address).into_iter().chain(found).collect()
 }
 
-fn settings(parts: &Parts, address: IpAddr) -> Vec<&'static str> {
+fn settings(parts: &Parts, address: IpAddr) -> Vec<Naming> {
     let config = parts.config.load();
     let kernel = &config.kernel;
-    [
-        ("[kernel] allow", &kernel.allow),
-        ("[kernel] management", &kernel.management),
-        ("trusted_proxies", &config.proxy.trusted_proxies),
-        ("[kernel] deny", &kernel.deny),
-    ]
-    .into_iter()
-    .filter(|(_, prefixes)| prefixes.iter().any(|prefix| prefix.contains(&address)))
-    .map(|(name, _)| name)
-    .collect()
+    let own = [
+        ("[kernel] allow", Sentence::Allow, &kernel.allow),
+        ("[kernel] management", Sentence::Allow, &kernel.management),
+        ("trusted_proxies", Sentence::Allow, &config.proxy.trusted_proxies),
+        ("[kernel] deny", Sentence::Deny, &kernel.deny),
+    ];
+    let own =
+        own.into_iter().map(|(what, sentence, prefixes)| (what.to_owned(), sentence, prefixes.as_slice()));
+    let named = kernel.lists.iter().map(|list| {
+        let dry_run = if list.sentence == Sentence::Observe { ", in dry run" } else { "" };
+        (format!("the list {}{dry_run}", list.name), list.sentence, list.prefixes.as_slice())
+    });
+    let names = |prefixes: &[IpNet]| prefixes.iter().any(|prefix| prefix.contains(&address));
+    let written = own.chain(named).filter(|(.., prefixes)| names(prefixes));
+    let mut namings: Vec<_> = written.map(|(what, sentence, _)| Naming { what, sentence }).collect();
+    let added = parts.added.present();
+    let added = added.lists().filter(|list| names(&list.prefixes));
+    namings.extend(added.map(|list| Naming { what: list.name, sentence: list.sentence }));
+    namings
 }
 
 pub(super) fn tell(parts: &Parts, news: News) {

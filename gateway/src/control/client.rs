@@ -12,6 +12,8 @@ use super::message::Request;
 
 /// For one answer; a stream waits as long as it likes.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For an answer to a list of a million prefixes.
+const LOAD_PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -36,6 +38,14 @@ enum Answer {
 pub fn ask(socket: &Path, request: &Request) -> Result<Value, AskError> {
     let mut stream = send(socket, request)?;
     stream.get_mut().set_read_timeout(Some(PATIENCE))?;
+    receive(&mut stream)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof).into())
+}
+
+/// As [`ask`], with a text behind the request.
+pub fn ask_with(socket: &Path, request: &Request, text: &[u8]) -> Result<Value, AskError> {
+    let mut stream = send(socket, request)?;
+    stream.get_mut().write_all(text)?;
+    stream.get_mut().set_read_timeout(Some(LOAD_PATIENCE))?;
     receive(&mut stream)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof).into())
 }
 

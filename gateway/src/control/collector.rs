@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Parts, status};
 use crate::kernel::{Mode, State};
-use crate::plane::now_ns;
+use crate::plane::{ListCount, Maps, now_ns};
 use crate::telemetry::metrics::collected as names;
 
 /// Weak: the registry that holds it is held by the parts.
@@ -85,7 +85,18 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
     let classes: [(&[(&str, &str)], u64); 3] =
         [(&[("class", "syn")], syn), (&[("class", "tcp")], tcp), (&[("class", "other")], other)];
     counter(encoder, names::BUDGET_EXHAUSTED, &classes)?;
+    lists(maps, encoder)?;
     gauge(encoder, names::CLIENTS_CAPACITY, maps.capacity_of_clients().map_or(0, u64::from))
+}
+
+fn lists(maps: &Maps, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let Ok(rows) = maps.list_counts() else { return Ok(()) };
+    let labels: Vec<_> = rows.iter().map(|row| [("list", row.name.as_str())]).collect();
+    let met = |value: fn(&ListCount) -> u64| -> Vec<_> {
+        labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), value(row))).collect()
+    };
+    counter(encoder, names::LIST_PACKETS, &met(|row| row.packets))?;
+    counter(encoder, names::LIST_BYTES, &met(|row| row.bytes))
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, metric: names::Named, value: u64) -> Result<(), fmt::Error> {

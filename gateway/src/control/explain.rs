@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use weir_ebpf::abi::{PROVED, Word};
+use weir_ebpf::abi::{PROVED, Sentence, Word};
 
+use super::bans::Naming;
 use super::message::{Explained, WordView, duration_text};
 use super::{Parts, bans};
 use crate::model::{Client, ClientKey, Origin, Rate};
@@ -20,9 +21,10 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
         None => None,
     };
     let words = words(parts, key, now_ns);
+    let namings = bans::lists(parts, address);
     let mut explained = Explained {
         client: key.to_string(),
-        lists: bans::lists(parts, address),
+        lists: namings.iter().map(|naming| naming.what.clone()).collect(),
         ban: shared.bans.find(key, now_ns).map(|row| bans::view(&row, now_ns)),
         proved: parts.maps.as_ref().map(|_| entry.is_some_and(|entry| entry.flags & PROVED != 0)),
         passed: entry.map(|entry| entry.passed),
@@ -33,7 +35,7 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
         next_shed_level: shared.shedder.level(key, now_ns).unwrap_or(0),
         conclusion: String::new(),
     };
-    explained.conclusion = conclusion(&explained);
+    explained.conclusion = conclusion(&explained, &namings);
     Ok(explained)
 }
 
@@ -65,13 +67,13 @@ fn view(parts: &Parts, key: ClientKey, name: &str, word: Word, rate: &Rate, now_
     }
 }
 
-fn conclusion(explained: &Explained) -> String {
-    let free = explained.lists.iter().find(|list| *list != "[kernel] deny");
-    if let Some(list) = free {
-        return format!("its packets pass: it is in {list}");
+fn conclusion(explained: &Explained, namings: &[Naming]) -> String {
+    let naming = |sentence| namings.iter().find(|naming| naming.sentence == sentence);
+    if let Some(list) = naming(Sentence::Allow) {
+        return format!("its packets pass: it is in {}", list.what);
     }
-    if explained.lists.iter().any(|list| list == "[kernel] deny") {
-        return "its packets are dropped: it is in [kernel] deny".to_owned();
+    if let Some(list) = naming(Sentence::Deny) {
+        return format!("its packets are dropped: it is in {}", list.what);
     }
     if let Some(ban) = &explained.ban {
         let why = match ban.reason.as_str() {

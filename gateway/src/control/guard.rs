@@ -128,7 +128,7 @@ fn refresh(parts: &Parts) {
     for row in guard.rows().iter().filter(|row| !present.rows().contains(row)) {
         tracing::info!("guarded from now on: {row}");
     }
-    match parts.reloader.publish_rules(&config, &guard) {
+    match parts.reloader.publish_rules(&config, &guard, &parts.added.present()) {
         Ok(()) => adopt(parts, guard),
         Err(error) => tracing::warn!(error, "the guard changed, and the kernel's rules cannot be written"),
     }

@@ -31,6 +31,52 @@ pub enum Request {
         sessions: Vec<IpAddr>,
     },
     Watch,
+    ListShow {
+        list: ListName,
+    },
+    ListAdd {
+        list: ListName,
+        prefix: String,
+    },
+    ListRemove {
+        list: ListName,
+        prefix: String,
+    },
+    /// The line is followed by so many bytes of a text of prefixes.
+    ListLoad {
+        list: ListName,
+        /// Where the text came from: what errors name.
+        source: String,
+        bytes: u64,
+    },
+}
+
+/// Bytes of a text that `load` takes: two million prefixes, the longest.
+pub const LOAD_BYTES_MAX: u64 = 96 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListName {
+    Allow,
+    Deny,
+}
+
+/// `weir allow list`, `weir deny list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListsView {
+    pub lists: Vec<ListView>,
+    /// Prefixes that were added one by one, the first thousand.
+    pub added: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListView {
+    pub name: String,
+    pub dry_run: bool,
+    pub prefixes: usize,
+    /// What came from its sources; None without a kernel plane.
+    pub packets: Option<u64>,
+    pub bytes: Option<u64>,
 }
 
 /// `weir status`.

@@ -1,6 +1,7 @@
 //! Reads the configuration again: on HUP, on `weir reload`, when a file changes. A wrong file changes
 //! nothing but the gauge that says so.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,18 +15,21 @@ use super::message::{LastReload, News, ReloadReport};
 use super::{Parts, bans, guard};
 use crate::config::{self, Config};
 use crate::kernel::Guard;
+use crate::plane::Additions;
 
 /// Editors and ConfigMaps change several files at once: what comes within this is one change.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// Writes the kernel's rules and lists; does nothing where there is no kernel plane.
-pub type PublishRules = Box<dyn Fn(&Config, &Guard) -> Result<(), String> + Send + Sync>;
+pub type PublishRules = Box<dyn Fn(&Config, &Guard, &Additions) -> Result<(), String> + Send + Sync>;
+
+/// Publishes the data side.
+pub type PublishData = Box<dyn Fn(&Config, &Additions) + Send + Sync>;
 
 /// What a checked configuration goes through to hold.
 pub struct Publish {
     pub rules: PublishRules,
-    /// The data side.
-    pub data: Box<dyn Fn(&Config) + Send + Sync>,
+    pub data: PublishData,
 }
 
 /// Knows the file and how it went the last time.
@@ -60,8 +64,34 @@ impl Reloader {
     }
 
     /// Has the kernel apply `config` under another guard.
-    pub(super) fn publish_rules(&self, config: &Config, guard: &Guard) -> Result<(), String> {
-        (self.publish.rules)(config, guard)
+    pub(super) fn publish_rules(
+        &self,
+        config: &Config,
+        guard: &Guard,
+        additions: &Additions,
+    ) -> Result<(), String> {
+        (self.publish.rules)(config, guard, additions)
+    }
+
+    /// Changes what operators added to the lists, in both planes; on any mistake all stays as it was.
+    pub(super) fn change_lists(
+        &self,
+        parts: &Parts,
+        edit: impl FnOnce(&mut Additions) -> Result<(), String>,
+    ) -> Result<Arc<Additions>, String> {
+        let _alone = self.locked();
+        let before = parts.added.present();
+        let mut wanted = Additions::clone(&before);
+        edit(&mut wanted)?;
+        let (config, guard) = (parts.config.load_full(), parts.guarding.present());
+        (self.publish.rules)(&config, &guard, &wanted)?;
+        if let Err(error) = parts.added.keep(wanted) {
+            (self.publish.rules)(&config, &guard, &before)?;
+            return Err(error.to_string());
+        }
+        let wanted = parts.added.present();
+        (self.publish.data)(&config, &wanted);
+        Ok(wanted)
     }
 
     /// Reads, checks and publishes; on any mistake the old configuration stays.
@@ -101,8 +131,15 @@ impl Reloader {
         config::refuse_cut_off(&text, &fresh, &guard).map_err(said)?;
         let present = parts.config.load_full();
         let waits_for_restart = waiting(&present, &fresh);
-        (self.publish.rules)(&fresh, &guard)?;
-        (self.publish.data)(&fresh);
+        let additions = parts.added.present();
+        let (n_prefixes, most) = (fresh.kernel.n_prefixes() + additions.len(), fresh.kernel.prefixes);
+        if n_prefixes > most as usize {
+            return Err(format!(
+                "with what operators added the lists hold {n_prefixes} prefixes, and [kernel] prefixes is {most}: raise it"
+            ));
+        }
+        (self.publish.rules)(&fresh, &guard, &additions)?;
+        (self.publish.data)(&fresh, &additions);
         guard::adopt(parts, guard);
         let changed = *present != fresh;
         // What waits for a restart keeps its running value, so that the next reload still tells of it.
@@ -211,6 +248,8 @@ fn folders(config: &Config) -> Vec<PathBuf> {
     files(config).map(parent).collect()
 }
 
-fn contents(config: &Config) -> Vec<Option<Vec<u8>>> {
-    files(config).map(|file| std::fs::read(file).ok()).collect()
+/// Hashes of what the files hold: lists are long.
+fn contents(config: &Config) -> Vec<Option<u64>> {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    files(config).map(|file| std::fs::read(file).ok().map(|bytes| hasher.hash_one(bytes))).collect()
 }

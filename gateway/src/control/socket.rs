@@ -13,8 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::timeout;
 
-use super::message::{News, Request};
-use super::{Parts, bans, explain, status};
+use super::message::{LOAD_BYTES_MAX, News, Request};
+use super::{Parts, bans, explain, lists, status};
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +24,8 @@ const LINE_BYTES: u64 = 64 * 1_024;
 const CLIENTS: usize = 16;
 /// To a whole request, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// To the text of a list.
+const LOAD_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -91,6 +93,16 @@ async fn converse(stream: UnixStream, parts: &Parts) -> io::Result<()> {
     }
     match serde_json::from_str(&line) {
         Ok(Request::Watch) => follow(&mut write, parts.news.subscribe()).await,
+        Ok(Request::ListLoad { bytes, .. }) if bytes > LOAD_BYTES_MAX => {
+            send(&mut write, &Answer::<()>::Error(format!("a list is at most {LOAD_BYTES_MAX} bytes"))).await
+        }
+        Ok(Request::ListLoad { list, source, bytes }) => {
+            read.set_limit(bytes);
+            let mut text = Vec::new();
+            timeout(LOAD_PATIENCE, read.read_to_end(&mut text)).await??;
+            let loaded = lists::load(parts, list, &source, &text).and_then(value);
+            send(&mut write, &Answer::of(loaded)).await
+        }
         Ok(request) => send(&mut write, &answer(parts, &request)).await,
         Err(error) => send(&mut write, &Answer::<()>::Error(format!("no such request: {error}"))).await,
     }
@@ -102,6 +114,12 @@ async fn converse(stream: UnixStream, parts: &Parts) -> io::Result<()> {
 enum Answer<T> {
     Ok(T),
     Error(String),
+}
+
+impl<T> Answer<T> {
+    fn of(result: Result<T, String>) -> Self {
+        result.map_or_else(Self::Error, Self::Ok)
+    }
 }
 
 fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
@@ -117,12 +135,13 @@ fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
             parts.guarding.welcome(sessions);
             parts.reloader.reload(parts).and_then(value)
         }
+        Request::ListShow { list } => lists::list(parts, *list).and_then(value),
+        Request::ListAdd { list, prefix } => lists::add(parts, *list, prefix).and_then(value),
+        Request::ListRemove { list, prefix } => lists::remove(parts, *list, prefix).and_then(value),
+        Request::ListLoad { .. } => Err("a list is loaded from what follows its line".to_owned()),
         Request::Watch => Err("watch is answered by a stream".to_owned()),
     };
-    match answered {
-        Ok(value) => Answer::Ok(value),
-        Err(message) => Answer::Error(message),
-    }
+    Answer::of(answered)
 }
 
 fn value(answer: impl Serialize) -> Result<serde_json::Value, String> {

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use weir_ebpf::abi::Sentence;
+
+use crate::plane::List;
 
 /// What the kernel plane is told. Rates of the client are `limit::Config`'s.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub struct Config {
     /// Free of every per-client limit, in both planes.
     pub allow: Vec<IpNet>,
     pub deny: Vec<IpNet>,
+    /// `[[kernel.list]]`: lists with a name and counters of their own.
+    pub lists: Vec<List>,
+    /// Prefixes of all lists together, at most.
+    pub prefixes: u32,
     /// Never dropped in the kernel; their requests are limited as anyone's.
     pub management: Vec<IpNet>,
     pub guard_own_addresses: bool,
@@ -29,6 +36,28 @@ pub struct Config {
     pub observe: bool,
     /// `malformed = "drop"`: frames that cannot be parsed are dropped instead of left to the stack.
     pub drop_malformed: bool,
+}
+
+impl Config {
+    /// Prefixes of every list and of `management`.
+    pub fn n_prefixes(&self) -> usize {
+        let named: usize = self.lists.iter().map(|list| list.prefixes.len()).sum();
+        self.allow.len() + self.deny.len() + self.management.len() + named
+    }
+
+    /// Free of every per-client limit: `allow` and each list that allows.
+    pub fn allowed(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.allow.iter().chain(self.named(Sentence::Allow)).copied()
+    }
+
+    /// Dropped: `deny` and each list that denies; not those in dry run.
+    pub fn denied(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.deny.iter().chain(self.named(Sentence::Deny)).copied()
+    }
+
+    fn named(&self, sentence: Sentence) -> impl Iterator<Item = &IpNet> {
+        self.lists.iter().filter(move |list| list.sentence == sentence).flat_map(|list| &list.prefixes)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +117,8 @@ impl Default for Config {
             protect: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
+            lists: Vec::new(),
+            prefixes: weir_ebpf::abi::PREFIXES_DEFAULT,
             management: Vec::new(),
             guard_own_addresses: true,
             unproved: Unproved::default(),

@@ -172,8 +172,11 @@ pub(super) fn shape(name: &str) -> (MapType, u32, u32) {
     match name {
         maps::RULES => (MapType::Array, 4, bytes(size_of::<abi::Rules>())),
         maps::OWN => (MapType::Hash, 8, 8),
-        maps::ALLOW4 | maps::DENY4 => (MapType::LpmTrie, 8, 4),
-        maps::ALLOW6 | maps::DENY6 => (MapType::LpmTrie, 20, 4),
+        maps::LISTS4 => (MapType::LpmTrie, 12, 4),
+        maps::LISTS6 => (MapType::LpmTrie, 24, 4),
+        maps::LISTED => (MapType::PerCpuArray, 4, bytes(size_of::<abi::Count>())),
+        maps::NAMES => (MapType::Array, 4, bytes(abi::NAME_BYTES)),
+        maps::ADDED => (MapType::Hash, bytes(size_of::<abi::AddedKey>()), 8),
         maps::BANS => (MapType::Hash, 8, bytes(size_of::<abi::Ban>())),
         maps::CLIENTS | maps::CLIENTS_BEFORE => (MapType::LruHash, 8, bytes(size_of::<abi::ClientEntry>())),
         maps::LISTENERS => (MapType::LruHash, 8, 8),

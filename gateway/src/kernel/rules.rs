@@ -1,17 +1,16 @@
 //! The configuration as the packet path applies it.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use weir_ebpf::abi::{Rules, flags};
+use weir_ebpf::abi::{Rules, Sentence, flags};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortBit;
 
 use super::{Config, Guard, Protocol, Unproved};
 use crate::limit;
 use crate::model::Rate;
-use crate::plane::{Wanted, jiffies_hz};
+use crate::plane::{Additions, List, Wanted, jiffies_hz};
 
 /// The longest tick of the budgets: a flood that spends one waits for the next.
 const TICK_MAX_MS: u64 = 4;
@@ -28,11 +27,9 @@ pub fn wanted(
     trusted_proxies: &[IpNet],
     listeners: &[SocketAddr],
     guard: &Guard,
+    additions: &Additions,
 ) -> Wanted {
     let hz = jiffies_hz();
-    let mut allow: BTreeSet<IpNet> =
-        [&config.allow, &config.management].into_iter().flatten().chain(trusted_proxies).copied().collect();
-    allow.extend(guard.prefixes());
     let rule_flags = [
         (config.observe, flags::OBSERVE),
         (config.drop_malformed, flags::DROP_MALFORMED),
@@ -49,14 +46,30 @@ pub fn wanted(
         flags: rule_flags.into_iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag),
         epoch_shift: epoch_shift(hz),
         cookies_per_tick: per_tick(config.unproved.cookies, hz, tick_shift),
+        lists: 0,
     };
     Wanted {
         rules,
         ports: ports(config, listeners),
         own: guard.own().to_vec(),
-        allow,
-        deny: config.deny.iter().copied().collect(),
+        lists: lists(config, trusted_proxies, guard, additions),
     }
+}
+
+/// Every list that names somebody. Where several say the same of a source, the first counts it.
+fn lists(config: &Config, trusted_proxies: &[IpNet], guard: &Guard, additions: &Additions) -> Vec<List> {
+    let found: Vec<_> = guard.prefixes().collect();
+    let settings = [
+        ("allow", Sentence::Allow, &config.allow[..]),
+        ("management", Sentence::Allow, &config.management),
+        ("trusted_proxies", Sentence::Allow, trusted_proxies),
+        ("guard", Sentence::Allow, &found),
+        ("deny", Sentence::Deny, &config.deny),
+    ];
+    let settings = settings.into_iter().filter(|(.., prefixes)| !prefixes.is_empty());
+    let settings =
+        settings.map(|(name, sentence, prefixes)| List::new(name, sentence, prefixes.iter().copied()));
+    settings.chain(config.lists.iter().cloned()).chain(additions.lists()).collect()
 }
 
 fn ports(config: &Config, listeners: &[SocketAddr]) -> Vec<PortBit> {

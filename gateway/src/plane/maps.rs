@@ -6,17 +6,16 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aya::Pod;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
-use ipnet::IpNet;
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
 use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Count, Rules, flags, maps};
 use weir_ebpf::packet::Address;
 use weir_ebpf::scope::{PortBit, SCOPE_WORDS, own_key};
 use weir_ebpf::verdict::{COUNTER_CELLS, cell_labels};
 
 use super::clock::now_ns;
+use super::lists::List;
 use super::pins::PinDir;
+use super::tries::{ListCount, Tries};
 use crate::model::ClientKey;
 
 /// Readers of the idle rules have finished by then: a packet takes microseconds.
@@ -37,26 +36,20 @@ struct Writer {
     active: Array<MapData, u64>,
     scope: Array<MapData, u64>,
     own: HashMap<MapData, u64, u64>,
-    allow: Tries,
-    deny: Tries,
+    tries: Tries,
     flipped_ns: u64,
-}
-
-struct Tries {
-    v4: LpmTrie<MapData, [u8; 4], u32>,
-    v6: LpmTrie<MapData, [u8; 16], u32>,
 }
 
 /// All that the packet path applies; [`Maps::apply`] makes the maps say it.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// The seed and the list flags are filled in by `apply`.
+    /// The seed and the generation of the lists are filled in by `apply`.
     pub rules: Rules,
     pub ports: Vec<PortBit>,
     /// Addresses of this host.
     pub own: Vec<IpAddr>,
-    pub allow: BTreeSet<IpNet>,
-    pub deny: BTreeSet<IpNet>,
+    /// In the order in which they count, where several name a source.
+    pub lists: Vec<List>,
 }
 
 /// One line of COUNTERS, summed over the CPUs.
@@ -72,9 +65,13 @@ pub struct CounterRow {
 pub enum MapsError {
     #[error("map {name}: {source}")]
     Map { name: &'static str, source: Box<MapError> },
+    #[error("the gate of the lists cannot be mapped: {0}")]
+    Gate(nix::errno::Errno),
+    #[error("more lists than there are counters")]
+    Lists,
 }
 
-fn in_map<T>(name: &'static str, result: Result<T, MapError>) -> Result<T, MapsError> {
+pub(super) fn in_map<T>(name: &'static str, result: Result<T, MapError>) -> Result<T, MapsError> {
     result.map_err(|source| MapsError::Map { name, source: Box::new(source) })
 }
 
@@ -89,16 +86,12 @@ where
 
 impl Maps {
     pub fn open(pins: &PinDir) -> Result<Self, MapsError> {
-        let tries = |v4, v6| -> Result<Tries, MapsError> {
-            Ok(Tries { v4: open(pins, v4, Map::LpmTrie)?, v6: open(pins, v6, Map::LpmTrie)? })
-        };
         let writer = Writer {
             rules: open(pins, maps::RULES, Map::Array)?,
             active: open(pins, maps::ACTIVE, Map::Array)?,
             scope: open(pins, maps::SCOPE, Map::Array)?,
             own: open(pins, maps::OWN, Map::HashMap)?,
-            allow: tries(maps::ALLOW4, maps::ALLOW6)?,
-            deny: tries(maps::DENY4, maps::DENY6)?,
+            tries: Tries::open(pins)?,
             flipped_ns: 0,
         };
         Ok(Self {
@@ -114,15 +107,21 @@ impl Maps {
     /// whole: at no moment is a packet judged by half of two rule sets. Clients keep every TAT.
     /// `seed` is taken where there was no seed yet.
     pub fn apply(&self, wanted: &Wanted, seed: u64) -> Result<(), MapsError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.locked_writer();
         writer.write_scope(&wanted.ports)?;
         writer.write_own(&wanted.own)?;
-        writer.allow.write([maps::ALLOW4, maps::ALLOW6], &wanted.allow)?;
-        writer.deny.write([maps::DENY4, maps::DENY6], &wanted.deny)?;
-        let mut rules = wanted.rules;
-        rules.flags |= if wanted.allow.is_empty() { 0 } else { flags::HAS_ALLOW };
-        rules.flags |= if wanted.deny.is_empty() { 0 } else { flags::HAS_DENY };
-        writer.write_rules(rules, seed)
+        let generation = writer.rules_in_force()?.lists;
+        let written = writer.tries.write(&wanted.lists, generation)?;
+        writer.write_rules(Rules { lists: written.generation, ..wanted.rules }, seed)?;
+        if written.generation != generation {
+            rest_for(FLIP_REST);
+        }
+        writer.tries.finish(written)
+    }
+
+    /// Packets from sources that the lists name, by list.
+    pub fn list_counts(&self) -> Result<Vec<ListCount>, MapsError> {
+        self.locked_writer().tries.counts()
     }
 
     /// Sends no more SYN cookies.
@@ -136,14 +135,12 @@ impl Maps {
 
     /// Addresses of this host, whatever else is in force.
     pub fn set_own(&self, own: &[IpAddr]) -> Result<(), MapsError> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_own(own)
+        self.locked_writer().write_own(own)
     }
 
     /// The rules in force.
     pub fn rules(&self) -> Result<Rules, MapsError> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let active = writer.active_idx()?;
-        in_map(maps::RULES, writer.rules.get(&active, 0))
+        self.locked_writer().rules_in_force()
     }
 
     /// Packets by verdict and action since the maps were made; lines that never counted are left out.
@@ -194,6 +191,10 @@ impl Maps {
         in_map(maps::CLOCK, self.clock.get(&0, 0))
     }
 
+    fn locked_writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn locked_clients(&self) -> MutexGuard<'_, HashMap<MapData, u64, ClientEntry>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,9 +211,14 @@ impl Writer {
         Ok((in_map(maps::ACTIVE, self.active.get(&0, 0))? & 1) as u32)
     }
 
+    fn rules_in_force(&self) -> Result<Rules, MapsError> {
+        let active = self.active_idx()?;
+        in_map(maps::RULES, self.rules.get(&active, 0))
+    }
+
     fn write_rules(&mut self, mut rules: Rules, seed: u64) -> Result<(), MapsError> {
         let active = self.active_idx()?;
-        let present = in_map(maps::RULES, self.rules.get(&active, 0))?;
+        let present = self.rules_in_force()?;
         rules.seed = if present.seed == 0 { seed } else { present.seed };
         let rest = Duration::from_nanos(now_ns().saturating_sub(self.flipped_ns));
         if let Some(left) = FLIP_REST.checked_sub(rest) {
@@ -249,41 +255,7 @@ impl Writer {
     }
 }
 
-impl Tries {
-    fn write(&mut self, names: [&'static str; 2], wanted: &BTreeSet<IpNet>) -> Result<(), MapsError> {
-        let [name4, name6] = names;
-        let v4 = wanted.iter().filter_map(|net| match net {
-            IpNet::V4(net) => Some((u32::from(net.prefix_len()), net.network().octets())),
-            IpNet::V6(_) => None,
-        });
-        let v6 = wanted.iter().filter_map(|net| match net {
-            IpNet::V6(net) => Some((u32::from(net.prefix_len()), net.network().octets())),
-            IpNet::V4(_) => None,
-        });
-        in_map(name4, write_trie(&mut self.v4, v4.collect()))?;
-        in_map(name6, write_trie(&mut self.v6, v6.collect()))
-    }
-}
-
-fn write_trie<K: Pod + Ord>(
-    trie: &mut LpmTrie<MapData, K, u32>,
-    wanted: BTreeSet<(u32, K)>,
-) -> Result<(), MapError> {
-    let mut present = BTreeSet::new();
-    for key in trie.keys() {
-        let key = key?;
-        present.insert((key.prefix_len(), key.data()));
-    }
-    for (length, data) in wanted.difference(&present) {
-        trie.insert(&Key::new(*length, *data), 1, 0)?;
-    }
-    for (length, data) in present.difference(&wanted) {
-        trie.remove(&Key::new(*length, *data))?;
-    }
-    Ok(())
-}
-
-fn packet_address(address: IpAddr) -> Address {
+pub(super) fn packet_address(address: IpAddr) -> Address {
     match address {
         IpAddr::V4(v4) => Address::V4(v4.octets()),
         IpAddr::V6(v6) => Address::V6(v6.octets()),

@@ -8,8 +8,6 @@ use ipnet::IpNet;
 pub struct Config {
     /// Whose X-Forwarded-For and Forwarded are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// `[kernel] allow`: free of every per-client limit.
-    pub allow: Vec<IpNet>,
     pub timeouts: Timeouts,
     pub bounds: Bounds,
 }

@@ -10,7 +10,7 @@ use hyper::{Request, Response};
 
 use super::accept::Worker;
 use super::body::{Body, RequestBody};
-use super::client::{Identified, identify, is_in};
+use super::client::{Identified, identify};
 use super::dispatch::normalise;
 use super::filter::Facts;
 use super::forward::{Forward, Hop, Target, to_upstream};
@@ -54,7 +54,7 @@ pub(super) fn charge_malformed(worker: &Worker, peer: IpAddr) {
 /// The client's own limit, before anything else is done for it.
 fn charge(worker: &Worker, snapshot: &Snapshot, from: &Identified, now_ns: u64) -> Result<(), Rejection> {
     let Some(limit) = &snapshot.client_limit else { return Ok(()) };
-    if !snapshot.allow.is_empty() && is_in(&snapshot.allow, from.address) {
+    if snapshot.allow.contains(from.address) {
         return Ok(());
     }
     let shared = &worker.shared;

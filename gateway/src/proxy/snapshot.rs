@@ -11,7 +11,7 @@ use super::forward::Balance;
 use super::respond::Prepared;
 use super::{Bounds, Config, Timeouts};
 use crate::limit::{self, ClientLimit};
-use crate::model::{Answer, Api, Catalog};
+use crate::model::{Answer, Api, Catalog, PrefixSet};
 use crate::telemetry::metrics::{ApiMetrics, Metrics};
 
 /// Immutable; a request sees one from its head to its end.
@@ -21,7 +21,8 @@ pub struct Snapshot {
     pub(super) client_limit: Option<ClientLimit>,
     pub(super) client_refusals: Counter,
     pub(super) trusted_proxies: Vec<ipnet::IpNet>,
-    pub(super) allow: Vec<ipnet::IpNet>,
+    /// Free of every per-client limit.
+    pub(super) allow: PrefixSet,
     pub(super) timeouts: Timeouts,
     pub(super) bounds: Bounds,
 }
@@ -44,7 +45,13 @@ pub(super) enum ServedAnswer {
 pub(super) struct ApiIdx(pub usize);
 
 impl Snapshot {
-    pub fn build(catalog: &Catalog, proxy: &Config, limit: &limit::Config, metrics: &Metrics) -> Self {
+    pub fn build(
+        catalog: &Catalog,
+        proxy: &Config,
+        allow: PrefixSet,
+        limit: &limit::Config,
+        metrics: &Metrics,
+    ) -> Self {
         let apis: Vec<_> = catalog.apis.iter().map(|api| ServedApi::build(api, metrics)).collect();
         Self {
             routes: Routes::build(&catalog.apis),
@@ -52,7 +59,7 @@ impl Snapshot {
             client_limit: limit.requests.map(ClientLimit::new),
             client_refusals: metrics.refusals("client"),
             trusted_proxies: proxy.trusted_proxies.clone(),
-            allow: proxy.allow.clone(),
+            allow,
             timeouts: proxy.timeouts,
             bounds: proxy.bounds,
         }

@@ -18,7 +18,8 @@ use crate::config::{Config, ceiling};
 use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader};
 use crate::kernel::{Facts, Guard, Handover, Interface, wanted};
 use crate::limit::{Offender, Shedder};
-use crate::plane::{Bans, Charge, Events, Maps, PinDir, Plane, fresh_seed, now_ns};
+use crate::model::PrefixSet;
+use crate::plane::{Added, Additions, Bans, Charge, Events, Maps, PinDir, Plane, fresh_seed, now_ns};
 use crate::proxy::{self, Shared, SharedParts, Snapshot};
 use crate::telemetry::metrics::Metrics;
 use weir_ebpf::abi::flags;
@@ -43,6 +44,7 @@ struct OpenPins {
     maps: Arc<Maps>,
     charge: Arc<Charge>,
     bans: Arc<Bans>,
+    added: Arc<Added>,
     events: Events,
 }
 
@@ -66,7 +68,8 @@ impl Serving {
         let maps = Arc::new(Maps::open(pins)?);
         let charge = Arc::new(Charge::open(pins)?);
         let bans = Arc::new(Bans::in_kernel(pins, Arc::clone(&maps), Arc::clone(&charge), now_ns())?);
-        self.pins = Some(OpenPins { maps, charge, bans, events: Events::open(pins)? });
+        let added = Arc::new(Added::in_kernel(pins)?);
+        self.pins = Some(OpenPins { maps, charge, bans, added, events: Events::open(pins)? });
         Ok(())
     }
 }
@@ -82,11 +85,16 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let Serving { args, loaded: Loaded { config, guard, names }, listeners, facts, keeper, pins } = serving;
     let addresses = bound(&listeners);
     let (offender_sender, offenders) = mpsc::channel(OFFENDERS);
-    let (maps, charge, bans, events) = match pins {
-        Some(OpenPins { maps, charge, bans, events }) => (Some(maps), Some(charge), bans, Some(events)),
-        None => (None, None, Arc::new(Bans::in_process(config.kernel.bans)), None),
+    let (maps, charge, bans, added, events) = match pins {
+        Some(OpenPins { maps, charge, bans, added, events }) => {
+            (Some(maps), Some(charge), bans, added, Some(events))
+        }
+        None => {
+            let bans = Arc::new(Bans::in_process(config.kernel.bans));
+            (None, None, bans, Arc::new(Added::in_process()), None)
+        }
     };
-    let shared = shared(&config, &facts, charge, bans, offender_sender);
+    let shared = shared(&config, &facts, charge, bans, &added.present(), offender_sender);
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
     let admin = tokio::net::TcpListener::bind(config.admin.address).await;
     let admin = admin
@@ -99,6 +107,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         reloader: reloader(&args, &shared, maps.clone(), addresses),
         guarding: Guarding::new(guard, args.sessions, names),
         shared: Arc::clone(&shared),
+        added,
         maps,
         facts: ArcSwap::from_pointee(facts),
         ceiling_bytes: ceiling.ceiling_bytes,
@@ -130,11 +139,12 @@ fn shared(
     facts: &Facts,
     charge: Option<Arc<Charge>>,
     bans: Arc<Bans>,
+    additions: &Additions,
     offenders: mpsc::Sender<Offender>,
 ) -> Arc<Shared> {
     let metrics = Metrics::default();
     Arc::new(Shared::new(SharedParts {
-        snapshot: Snapshot::build(&config.catalog, &config.proxy, &config.limit, &metrics),
+        snapshot: snapshot(config, additions, &metrics),
         plane: Arc::new(Plane::new(charge, config.kernel.clients)),
         bans,
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
@@ -151,23 +161,29 @@ fn reloader(
     bound: Vec<SocketAddr>,
 ) -> Reloader {
     let shared = Arc::clone(shared);
-    let rules = move |config: &Config, guard: &Guard| {
+    let rules = move |config: &Config, guard: &Guard, additions: &Additions| {
         let Some(maps) = &maps else { return Ok(()) };
-        let mut wanted = wanted(&config.kernel, &config.limit, &config.proxy.trusted_proxies, &bound, guard);
+        let proxies = &config.proxy.trusted_proxies;
+        let mut wanted = wanted(&config.kernel, &config.limit, proxies, &bound, guard, additions);
         // Only the keeper can set what they need: they stay as it left them.
         let present = maps.rules().map_err(|error| format!("kernel rules: {error}"))?;
         wanted.rules.flags &= !flags::SYN_COOKIES;
         wanted.rules.flags |= present.flags & flags::SYN_COOKIES;
         maps.apply(&wanted, fresh_seed()).map_err(|error| format!("kernel rules: {error}"))
     };
-    let data = move |config: &Config| {
+    let data = move |config: &Config, additions: &Additions| {
         shared.shedder.publish(config.limit.shed.clone());
-        shared.publish(Snapshot::build(&config.catalog, &config.proxy, &config.limit, &shared.metrics));
+        shared.publish(snapshot(config, additions, &shared.metrics));
     };
     let publish = Publish { rules: Box::new(rules), data: Box::new(data) };
     let interfaces = args.interfaces.clone();
     let over = move |config: &mut Config| overlay(&interfaces, config);
     Reloader::new(&args.config, &args.default_socket, Box::new(over), publish)
+}
+
+fn snapshot(config: &Config, additions: &Additions, metrics: &Metrics) -> Snapshot {
+    let allow = config.kernel.allowed().chain(additions.allow.iter().copied());
+    Snapshot::build(&config.catalog, &config.proxy, PrefixSet::of(allow), &config.limit, metrics)
 }
 
 type Threads = Vec<std::thread::JoinHandle<std::io::Result<()>>>;

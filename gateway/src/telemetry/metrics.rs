@@ -197,6 +197,9 @@ pub mod collected {
         named("kernel_interfaces", "Interfaces that are wanted, by what became of them");
     pub const KERNEL_PACKETS: Named = named("kernel_packets", "Packets judged by XDP, by verdict and action");
     pub const KERNEL_BYTES: Named = named("kernel_bytes", "Bytes judged by XDP, by verdict and action");
+    pub const LIST_PACKETS: Named =
+        named("kernel_list_packets", "Packets from sources that a list names, by list");
+    pub const LIST_BYTES: Named = named("kernel_list_bytes", "Bytes from sources that a list names, by list");
     pub const BUDGET_EXHAUSTED: Named =
         named("kernel_budget_exhausted", "Packets of unproved sources refused for want of budget, by class");
     pub const CLIENTS_CAPACITY: Named = named("kernel_clients_capacity", "Entries that CLIENTS can hold");

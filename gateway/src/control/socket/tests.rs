@@ -10,7 +10,8 @@ use crate::config;
 use crate::control::{Guarding, Publish, Reloader, ask};
 use crate::kernel::{Facts, Names};
 use crate::limit::Shedder;
-use crate::plane::{Bans, Plane, now_ns};
+use crate::model::PrefixSet;
+use crate::plane::{Added, Bans, Plane, now_ns};
 use crate::proxy::{Shared, SharedParts, Snapshot};
 use crate::telemetry::metrics::Metrics;
 
@@ -68,14 +69,20 @@ fn parts(file: &Path) -> Parts {
     let metrics = Metrics::default();
     let (offenders, _) = tokio::sync::mpsc::channel(1);
     let shared = Shared::new(SharedParts {
-        snapshot: Snapshot::build(&config.catalog, &config.proxy, &config.limit, &metrics),
+        snapshot: Snapshot::build(
+            &config.catalog,
+            &config.proxy,
+            PrefixSet::default(),
+            &config.limit,
+            &metrics,
+        ),
         plane: Arc::new(Plane::new(None, 4_096)),
         bans: Arc::new(Bans::in_process(8)),
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
         metrics,
         prove_by_accept: false,
     });
-    let publish = Publish { rules: Box::new(|_, _| Ok(())), data: Box::new(|_| ()) };
+    let publish = Publish { rules: Box::new(|_, _, _| Ok(())), data: Box::new(|_, _| ()) };
     let guard = config::find_guard(&config, &[], &mut Names::default()).unwrap();
     let reloader = Reloader::new(file, Path::new("s"), Box::new(|_| ()), publish);
     Parts {
@@ -85,6 +92,7 @@ fn parts(file: &Path) -> Parts {
         config: ArcSwap::from_pointee(config),
         reloader,
         guarding: Guarding::new(guard, Vec::new(), Names::default()),
+        added: Arc::new(Added::in_process()),
         ceiling_bytes: 1 << 30,
         started_ns: now_ns(),
         ready: AtomicBool::new(true),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::limit::{Offender, Shedder};
+use crate::model::PrefixSet;
 use crate::plane::{BanReason, Bans, Plane, now_ns};
 use crate::proxy::{Shared, SharedParts, Snapshot, worker};
 use crate::telemetry::metrics::Metrics;
@@ -44,7 +45,13 @@ impl Gateway {
         let bans = Arc::new(Bans::in_process(64));
         let (sender, offenders) = mpsc::channel(16);
         let shared = Arc::new(Shared::new(SharedParts {
-            snapshot: Snapshot::build(&config.catalog, &config.proxy, &config.limit, &metrics),
+            snapshot: Snapshot::build(
+                &config.catalog,
+                &config.proxy,
+                PrefixSet::of(config.kernel.allowed()),
+                &config.limit,
+                &metrics,
+            ),
             plane: Arc::new(Plane::new(None, 4_096)),
             bans: Arc::clone(&bans),
             shedder: Arc::new(Shedder::new(config.limit.shed.clone(), sender)),
