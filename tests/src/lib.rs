@@ -21,8 +21,6 @@ pub mod flow;
 
 pub mod rig;
 
-pub mod sequence;
-
 pub mod frames;
 
 pub mod host_path;

@@ -14,7 +14,7 @@ use crate::flow::Transport;
 use crate::rig::{Pace, Sources};
 use crate::svg::{Plot, Series};
 use crate::table::Table;
-use subject::{Prepare, Subject};
+use subject::{Denied, Prepare, Subject};
 
 /// Before each measured run, so that caches, sets and tables are in their state under load.
 const WARM_UP: Duration = Duration::from_millis(150);
@@ -49,13 +49,27 @@ const fn row(
     Traffic { name, flood: Flood { family, transport, sources }, prepare }
 }
 
-const TRAFFIC: [Traffic; 8] = [
+const TRAFFIC: [Traffic; 10] = [
     row("one source", Family::V4, Transport::Udp, Sources::One, Prepare::Nothing),
     row("one banned source", Family::V4, Transport::Udp, Sources::One, Prepare::Ban),
     row("one proved source", Family::V4, Transport::Udp, Sources::One, Prepare::Prove),
     row("64 k sources", Family::V4, Transport::Udp, Sources::Thousands, Prepare::Nothing),
     row("64 k proved", Family::V4, Transport::Udp, Sources::Thousands, Prepare::Prove),
     row("16 M sources", Family::V4, Transport::Udp, Sources::Millions, Prepare::Nothing),
+    row(
+        "16 M sources, guard, 1 k denied",
+        Family::V4,
+        Transport::Udp,
+        Sources::Millions,
+        Prepare::Guard(Denied::Thousand),
+    ),
+    row(
+        "16 M sources, guard, 1 M denied",
+        Family::V4,
+        Transport::Udp,
+        Sources::Millions,
+        Prepare::Guard(Denied::Million),
+    ),
     row("16 M SYNs", Family::V4, Transport::Syn, Sources::Millions, Prepare::Nothing),
     row("16 M IPv6 /64", Family::V6, Transport::Udp, Sources::Millions, Prepare::Nothing),
 ];

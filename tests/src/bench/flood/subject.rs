@@ -1,9 +1,12 @@
 //! What stands in front of the flood: each subject's installation on the server's interface.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use weir::model::ClientKey;
+use weir::plane::{self, BanReason, Bans, Maps, PinDir, now_ns};
 
 use super::super::testbed::{Flood, TCP_PORT, Testbed, UDP_PORT};
 use crate::nft::{Conforming, Meter};
@@ -31,7 +34,20 @@ pub enum Prepare {
     Nothing,
     Ban,
     Prove,
+    /// A deny list beside the guard's allow list, and [`GUARD_BANS`] bans.
+    Guard(Denied),
 }
+
+/// Single addresses on the deny list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A thousand of the flood's own /8.
+    Thousand,
+    /// A million of all IPv4.
+    Million,
+}
+
+const GUARD_BANS: u32 = 1_000;
 
 /// Held while the flood runs.
 #[expect(dead_code, reason = "held for its Drop")]
@@ -76,7 +92,18 @@ impl Subject {
                 Installed::Meter(Meter::install(end, size, PER_SECOND, Conforming::Drop)?)
             }
             Self::Weir => {
-                let weir = testbed.ground.server.run(|| Weir::start(config))?;
+                let denied = match prepare {
+                    Prepare::Guard(denied) => Some(denied),
+                    Prepare::Nothing | Prepare::Ban | Prepare::Prove => None,
+                };
+                let weir = testbed.ground.server.run(|| {
+                    let place = Place::new()?;
+                    if let Some(denied) = denied {
+                        std::fs::write(place.folder().join(DENY_FILE), denied.list())?;
+                    }
+                    place.write_config(&config(denied))?;
+                    Weir::start_at(place)
+                })?;
                 prepare_sources(&weir, prepare, flood.sources)?;
                 Installed::Weir(Box::new(weir))
             }
@@ -84,10 +111,37 @@ impl Subject {
     }
 }
 
-fn config(_: &Place) -> String {
+const DENY_FILE: &str = "denied.list";
+
+impl Denied {
+    fn list(self) -> String {
+        let (n, space) = match self {
+            Self::Thousand => (1_000, 0x00ff_ffff),
+            Self::Million => (1_000_000, u32::MAX),
+        };
+        let mut list = String::new();
+        let mut state: u32 = 1;
+        for _ in 0..n {
+            // A full cycle of all words, so that no address comes twice (Numerical Recipes' constants).
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let bits = match self {
+                Self::Thousand => FIRST_SOURCE.to_bits() | (state >> 8) & space,
+                Self::Million => state & space,
+            };
+            // The server's and the generator's own addresses stay free.
+            if bits >> 24 != 10 {
+                writeln!(list, "{}", Ipv4Addr::from_bits(bits)).unwrap_or(());
+            }
+        }
+        list
+    }
+}
+
+fn config(denied: Option<Denied>) -> String {
+    let deny = denied.map(|_| format!("deny = [\"{DENY_FILE}\"]\n")).unwrap_or_default();
     format!(
         "[[listener]]\naddress = \"0.0.0.0:{TCP_PORT}\"\n\n[[listener]]\naddress = \"[::]:{TCP_PORT}\"\n\n\
-         [kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\n\n\
+         [kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\n{deny}\n\
          [limit.client]\npackets = {{ rate = \"{PER_SECOND}/s\", burst = {} }}\n\n\
          [[api]]\nname = \"self\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"ok\\n\" }}\n",
         PER_SECOND * 2
@@ -105,6 +159,17 @@ fn prepare_sources(weir: &Weir, prepare: Prepare, sources: Sources) -> Result<()
                 "bans add: {}",
                 String::from_utf8_lossy(&output.stderr).trim()
             );
+            Ok(())
+        }
+        Prepare::Guard(_) => {
+            let pins = weir.place.pins();
+            let pins = PinDir::new(pins.parent().context("a folder of pins")?);
+            let (maps, charge) = (Arc::new(Maps::open(&pins)?), Arc::new(plane::Charge::open(&pins)?));
+            let bans = Bans::in_kernel(&pins, maps, charge, now_ns())?;
+            for number in 0..GUARD_BANS {
+                let address = Ipv4Addr::from_bits(FIRST_SOURCE.to_bits() + number * 16_381);
+                bans.add(ClientKey::of(address.into()), BanReason::Operator, 0, None, now_ns())?;
+            }
             Ok(())
         }
         Prepare::Prove => {
