@@ -83,7 +83,11 @@ impl Limit {
         if debt_ns > self.tau_ns || cost_ns > self.tau_ns.wrapping_sub(debt_ns) {
             return Outcome::Over { debt_ns };
         }
-        Outcome::Conforming { tat_ns: start.wrapping_add(cost_ns) }
+        // The clock's own end, 584 years after boot: a TAT that wrapped would be no debt at all.
+        match start.checked_add(cost_ns) {
+            Some(tat_ns) => Outcome::Conforming { tat_ns },
+            None => Outcome::Over { debt_ns },
+        }
     }
 
     /// How long after a refusal at `debt_ns` a charge of `n` units conforms, if nobody else charges;

@@ -21,6 +21,8 @@ pub mod flow;
 
 pub mod rig;
 
+pub mod sequence;
+
 pub mod frames;
 
 pub mod host_path;

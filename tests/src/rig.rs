@@ -162,7 +162,7 @@ fn run_unpaced(program: &Xdp, frame: &[u8], frames: u64, end_ns: u64) -> Result<
 
 /// As [`run_unpaced`]. Runs that come too early send nothing, so how many a call needs to last is
 /// learnt from the call before.
-fn run_paced(program: &Xdp, frame: &[u8], frames: u64, rate: u64, end_ns: u64) -> Result<u64> {
+pub(crate) fn run_paced(program: &Xdp, frame: &[u8], frames: u64, rate: u64, end_ns: u64) -> Result<u64> {
     let start_ns = now_ns();
     let span_ns = frames.saturating_mul(1_000_000_000) / rate.max(1);
     let end_ns = end_ns.min(start_ns.saturating_add(span_ns));

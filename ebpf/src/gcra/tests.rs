@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod exact;
+
 const SECOND_NS: u64 = 1_000_000_000;
 const START_NS: u64 = 1 << 40;
 
@@ -97,6 +99,50 @@ fn debts_are_raised_and_forgiven() {
     assert_eq!(cell.get(), START_NS + 7);
     assert!(forgive(Local(&cell), START_NS + 5) && forgive(Local(&cell), START_NS + 6));
     assert_eq!(cell.get(), START_NS + 5);
+}
+
+/// A word that another thread changes before each of so many swaps.
+#[derive(Clone, Copy)]
+struct Busy<'a>(&'a StdCell<u64>, &'a StdCell<usize>);
+
+impl Cell for Busy<'_> {
+    fn load(self) -> u64 {
+        self.0.get()
+    }
+
+    fn swap(self, old: u64, new: u64) -> bool {
+        if let Some(left) = self.1.get().checked_sub(1) {
+            self.1.set(left);
+            self.0.set(self.0.get() + 1);
+        }
+        let same = self.0.get() == old;
+        if same {
+            self.0.set(new);
+        }
+        same
+    }
+}
+
+#[test]
+fn so_many_lost_swaps_deny_and_cost_nothing() {
+    let limit = Limit::new(10, SECOND_NS, 5).unwrap();
+    for losses in 0..TRIES + 3 {
+        let (word, left) = (StdCell::new(START_NS), StdCell::new(losses));
+        let charged = charge(Busy(&word, &left), &limit, 1, START_NS);
+        let others = START_NS + losses.min(TRIES) as u64;
+        if losses < TRIES {
+            assert_eq!(charged, Charged::Conforming { debt_ns: word.get() - START_NS }, "{losses} lost");
+            assert_eq!(word.get(), others + limit.cost_ns(1));
+        } else {
+            assert_eq!((charged, word.get()), (Charged::Contended, others), "{losses} lost");
+        }
+        word.set(START_NS);
+        left.set(losses);
+        assert_eq!(raise(Busy(&word, &left), START_NS + SECOND_NS), losses < TRIES);
+        left.set(losses);
+        word.set(START_NS + SECOND_NS);
+        assert_eq!(forgive(Busy(&word, &left), START_NS), losses < TRIES);
+    }
 }
 
 proptest! {

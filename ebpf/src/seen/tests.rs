@@ -27,6 +27,27 @@ fn a_client_is_known_in_its_epoch_and_the_next() {
     assert!(is_known(BANNED, 1) && is_known(BANNED, 128));
 }
 
+/// A word whose neighbours are always faster.
+#[derive(Clone, Copy)]
+struct Busy;
+
+impl Cell for Busy {
+    fn load(self) -> u64 {
+        0
+    }
+
+    fn swap(self, _: u64, _: u64) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_mark_that_could_not_be_set_is_told() {
+    let place = Place::of(1, 2);
+    assert!(!mark(Busy, place), "nothing was marked");
+    assert!(unmark(Busy, place, 1), "nothing was to be done");
+}
+
 proptest! {
     #[test]
     fn a_change_touches_its_own_cell_alone(key: u64, seed: u64, word: u64, epoch in 1_u8..=128) {

@@ -11,6 +11,7 @@ mod lifecycle;
 mod lists;
 mod packets;
 mod planes;
+mod replace;
 mod resize;
 mod rig;
 mod verifier;
