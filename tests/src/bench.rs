@@ -1,7 +1,7 @@
 //! The benches. Each compares subjects in interleaved short runs, because wall times on shared
 //! cores are noise: what counts are the ratios inside a round.
 
-mod flood;
+mod capacity;
 mod packets;
 mod proxy;
 mod report;
@@ -29,8 +29,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// Floods over a veth pair: Weir, the parse-count-drop ceiling, a bare drop and nftables meters
-    Flood(flood::Arguments),
+    /// What a receiving core pays for a packet: Weir, the parse-count-drop ceiling, a bare drop, nftables meters
+    Capacity(capacity::Arguments),
     /// Nanoseconds a packet and microseconds a charge, by test run of a running Weir's programs
     Packets(packets::Arguments),
     /// CPU time a proxied request: Weir and nginx
@@ -46,7 +46,7 @@ pub fn main() -> Result<()> {
     std::fs::create_dir_all(&arguments.out)?;
     let report = report::Folder::new(arguments.out);
     match &arguments.bench {
-        Bench::Flood(arguments) => flood::run(arguments, &report),
+        Bench::Capacity(arguments) => capacity::run(arguments, &report),
         Bench::Packets(arguments) => packets::run(arguments, &report),
         Bench::Proxy(arguments) => proxy::run(arguments, &report),
         Bench::Sources(arguments) => sources::run(arguments, &report),

@@ -42,7 +42,7 @@ enum Command {
     Test(test::Test),
     /// fmt, clippy with warnings denied, tidy
     Lint,
-    /// Measure: flood, packets, proxy, sources (root)
+    /// Measure: capacity, packets, proxy, sources (root)
     Bench(bench::Passed),
 }
 

@@ -1,4 +1,4 @@
-//! `bench flood`: what a receiving core pays for a packet of a flood, by subject and by traffic, as
+//! `bench capacity`: what a receiving core pays for a packet of a flood, by subject and by traffic, as
 //! a share of the ceiling (parse, count, drop) in the same round.
 
 mod subject;
@@ -159,8 +159,8 @@ fn publish(cells: &[Cell], notes: &[String], out: &Folder) -> Result<()> {
         "of ceiling: the ceiling's ns over the subject's, median of the ratios inside rounds".to_owned(),
     );
     notes.push("nftables drops what conforms too: the stack's cost is in Weir's figure alone, for what its budget and limits let pass; 64 k proved all conform".to_owned());
-    out.table("flood", "flood: core time a packet on one receiving core", &table, &notes)?;
-    out.plot("flood", &plot(cells))
+    out.table("capacity", "capacity: core time a packet on one receiving core", &table, &notes)?;
+    out.plot("capacity", &plot(cells))
 }
 
 /// Median over rounds of ceiling / subject.
