@@ -1,5 +1,6 @@
 //! Puts the packet program on an interface, or in the place of a predecessor's without a gap.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
@@ -7,8 +8,9 @@ use aya::programs::xdp::XdpError;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use nix::errno::Errno;
 
-use super::netlink::{Attached, Link, links};
-use super::{Mode, ModeWanted};
+use super::holder::Holder;
+use super::netlink::Link;
+use super::{Mode, ModeWanted, refusal};
 use crate::plane::PinDir;
 
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,16 @@ struct Failure {
 }
 
 impl Failure {
+    /// With the driver's own words, where it has any.
+    fn asked(error: &ProgramError, program: &Xdp, ifindex: u32, mode: XdpMode) -> Self {
+        let plain = Self::of(error);
+        if plain.is_taken() {
+            return plain;
+        }
+        let words = program.fd().ok().and_then(|fd| refusal::words(ifindex, fd.as_fd(), mode));
+        Self { reason: words.map_or(plain.reason, |words| format!("the kernel says \"{words}\"")), ..plain }
+    }
+
     fn of(error: &ProgramError) -> Self {
         let raw = match error {
             ProgramError::SyscallError(call) => call.io_error.raw_os_error(),
@@ -95,16 +107,7 @@ impl Failure {
             _ => None,
         };
         let errno = raw.map(Errno::from_raw);
-        let reason = match errno {
-            Some(Errno::EOPNOTSUPP) => "its driver has no native XDP".to_owned(),
-            Some(Errno::ERANGE | Errno::EINVAL) => {
-                format!(
-                    "its driver refuses it as the interface is set up, MTU and offloads above all ({error})"
-                )
-            }
-            Some(errno) => errno.desc().to_owned(),
-            None => error.to_string(),
-        };
+        let reason = errno.map_or(error.to_string(), |errno| errno.desc().to_owned());
         Self { errno, reason }
     }
 
@@ -115,7 +118,7 @@ impl Failure {
     fn into_error(self, link: &Link, wanted: ModeWanted) -> AttachError {
         let interface = link.name.clone();
         if self.is_taken() {
-            let (by, how) = taken_by(link);
+            let Holder { by, how } = Holder::of(link);
             return AttachError::Taken { interface, by, how };
         }
         match wanted {
@@ -126,51 +129,12 @@ impl Failure {
 }
 
 fn attach_as(program: &mut Xdp, pin: &Path, link: &Link, mode: XdpMode) -> Result<(), Failure> {
-    let id = program.attach_to_if_index(link.ifindex, mode).map_err(|error| Failure::of(&error))?;
+    let ifindex = link.ifindex;
+    let attached = program.attach_to_if_index(ifindex, mode);
+    let id = attached.map_err(|error| Failure::asked(&error, program, ifindex, mode))?;
     let link = program.take_link(id).map_err(|error| Failure::of(&error))?;
     let unpinned = |reason: String| Failure { errno: None, reason };
     let link: FdLink = link.try_into().map_err(|_| unpinned("the kernel made no link".to_owned()))?;
     link.pin(pin).map_err(|error| unpinned(error.to_string()))?;
     Ok(())
-}
-
-/// Who has the interface, and how it is taken off: another program on it, or one on an interface that
-/// stands on it, beside which the kernel attaches none below.
-fn taken_by(link: &Link) -> (String, String) {
-    let present = links().unwrap_or_default();
-    let upper = |other: &&Link| other.lower == Some(link.ifindex) || link.master == Some(other.ifindex);
-    let itself = present.iter().find(|other| other.ifindex == link.ifindex && other.attached.is_some());
-    let holder = itself.or_else(|| present.iter().filter(upper).find(|other| other.attached.is_some()));
-    let Some((holder, attached)) = holder.and_then(|holder| Some((holder, holder.attached?))) else {
-        let by = "another program, on it or on an interface that stands on it";
-        return (by.to_owned(), "`bpftool net` lists them".to_owned());
-    };
-    let (by, name) = described(attached);
-    let by = if holder.ifindex == link.ifindex { by } else { format!("{by} on {}", holder.name) };
-    (by, how_to_remove(&holder.name, attached, name.as_deref()))
-}
-
-/// `program "NAME" (id N, tag T, native)`, and the name. Without CAP_SYS_ADMIN the kernel tells the id only.
-pub(super) fn described(attached: Attached) -> (String, Option<String>) {
-    let Attached { mode, program_id: id } = attached;
-    let info = aya::programs::loaded_programs().filter_map(Result::ok).find(|info| info.id() == id);
-    let Some(info) = info else { return (format!("program id {id} ({mode})"), None) };
-    let name = info.name_as_str().unwrap_or("unnamed").to_owned();
-    (format!("program \"{name}\" (id {id}, tag {:016x}, {mode})", info.tag()), Some(name))
-}
-
-/// libxdp's dispatcher is known by its name.
-const DISPATCHER: &str = "xdp_dispatcher";
-
-fn how_to_remove(interface: &str, attached: Attached, name: Option<&str>) -> String {
-    if name == Some(DISPATCHER) {
-        return format!(
-            "it is libxdp's dispatcher, which Weir does not join: `xdp-loader status {interface}` lists its programs, `xdp-loader unload {interface} --all` removes them"
-        );
-    }
-    let id = attached.program_id;
-    let kind = if attached.mode == Mode::Native { "xdpdrv" } else { "xdpgeneric" };
-    format!(
-        "`bpftool prog show id {id}` tells what it is, `ip link set {interface} {kind} off` removes it, or, where a link holds it, `bpftool link` and `bpftool link detach id LINK`"
-    )
 }

@@ -4,9 +4,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::attach::described;
 use super::attachments::{Interface, State};
 use super::choice::{Choice, choose};
+use super::holder::described;
 use super::netlink::{Link, links};
 use super::{Interfaces, interfaces};
 use crate::plane::PinDir;
@@ -42,8 +42,8 @@ fn of_choice(choice: Choice, link: Option<&Link>) -> (State, String) {
         Choice::Wait(why) => (State::Waiting, why),
         Choice::Covered(why) => (State::Covered, why),
         Choice::Left(why) => (State::Left, why),
-        Choice::Attach { .. } => match link.and_then(|link| link.attached) {
-            Some(attached) => (State::Taken, format!("by {}", described(attached).0)),
+        Choice::Attach { ifindex, .. } => match link.and_then(|link| link.attached) {
+            Some(attached) => (State::Taken, format!("by {}", described(ifindex, attached))),
             None => (
                 State::Detached,
                 "the program is not on it; `weir status` says what it was refused with".to_owned(),
