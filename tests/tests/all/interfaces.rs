@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use weir::plane::now_ns;
 use weir_tests::http::Connection;
 use weir_tests::netns::{Netns, run};
 use weir_tests::rig::{Program, Sink};
 use weir_tests::root::require_root;
-use weir_tests::wait::wait_for;
+use weir_tests::wait::{let_pass, wait_for};
 use weir_tests::weir::{Place, Weir};
 use weir_tests::wire::{End, Wire};
 
@@ -173,6 +174,53 @@ fn lost_news_are_made_up_for() -> Result<()> {
     Ok(())
 }
 
+/// How often the process went to sleep or was put aside.
+fn switches(weir: &Weir) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid()))?;
+    let counts =
+        status.lines().filter_map(|line| line.split_once("ctxt_switches:")?.1.trim().parse::<u64>().ok());
+    Ok(counts.sum())
+}
+
+/// Processor time of the process.
+fn ticks(weir: &Weir) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", weir.pid()))?;
+    let fields: Vec<_> = stat.rsplit(") ").next().context("a name")?.split(' ').collect();
+    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
+
+#[test]
+fn the_keeper_sleeps_and_a_storm_of_news_is_a_few_readings() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    hosts.join(7)?;
+    // One interface has its own program and one is not there: nothing to be done again and again for them.
+    hosts.join(8)?;
+    let _sink = Sink::attach(End { netns: &hosts.here, interface: "w8", host: 1 }, Program::Pass)?;
+    let weir = hosts.weir("interfaces = [\"w7\", \"w8\", \"w9\"]")?;
+    let before = switches(&weir)?;
+    let_pass(Duration::from_secs(1));
+    let idle = switches(&weir)? - before;
+    assert!(idle <= 5, "{idle} times awake in an idle second");
+
+    let lines = "addr add 10.79.0.1/32 dev w7\naddr del 10.79.0.1/32 dev w7\n".repeat(10_000);
+    let batch = weir.place.folder().join("batch");
+    std::fs::write(&batch, lines)?;
+    let (began_ns, before) = (now_ns(), ticks(&weir)?);
+    run(&["ip", "-n", hosts.here.name(), "-batch", batch.to_str().context("a path")?])?;
+    let (spent, lasted_ms) = (ticks(&weir)? - before, (now_ns() - began_ns) / 1_000_000);
+    println!("{spent} ticks of 10 ms for 20,000 news in {lasted_ms} ms");
+    assert!(lasted_ms < 500 || spent * 10 < lasted_ms / 4, "{spent} ticks of 10 ms in {lasted_ms} ms");
+    let_pass(Duration::from_millis(300));
+    let before = switches(&weir)?;
+    let_pass(Duration::from_secs(1));
+    let idle = switches(&weir)? - before;
+    assert!(idle <= 5, "{idle} times awake in a second after the storm");
+    Ok(())
+}
+
 #[test]
 fn a_taken_interface_is_named_and_taken_over_when_it_is_free() -> Result<()> {
     if !require_root() {
@@ -268,8 +316,14 @@ fn each_packet_is_judged_once_and_as_early_as_may_be() -> Result<()> {
     check_row(&weir, "s7", "covered", "w7 sees its packets first");
     check_row(&weir, "w8", "native", "");
     check_row(&weir, "br0", "covered", "(w8)");
-    check_row(&weir, "vx0", "generic", "no native XDP");
-    check_row(&weir, "lo", "generic", "no native XDP");
+    for without_native in ["vx0", "lo"] {
+        check_row(
+            &weir,
+            without_native,
+            "generic",
+            "\"Underlying driver does not support XDP in native mode\"",
+        );
+    }
     check_row(&weir, "tun0", "left", "no Ethernet frames");
     assert_eq!(weir.status("/kernel/mode")?, "generic", "the slowest");
     assert!(!hosts.is_answered(&weir, wire.v4(1))?);
@@ -327,6 +381,35 @@ fn frames_larger_than_a_page_need_no_smaller_mtu() -> Result<()> {
 }
 
 #[test]
+fn a_driver_that_refuses_is_quoted_and_stands_back_to_generic() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let hosts = Hosts::new()?;
+    let (here, there) = (hosts.here.name(), hosts.there.name());
+    // Native XDP of a veth wants a receive queue for each of the peer's transmit queues.
+    let pair = "w7 numrxqueues 1 numtxqueues 1 type veth peer name x7 numrxqueues 2 numtxqueues 2";
+    hosts.here.ip(&format!("link add {pair} netns {there}"))?;
+    for (netns, name, host) in [(&hosts.here, "w7", 1), (&hosts.there, "x7", 2)] {
+        netns.ip(&format!("addr add 10.77.7.{host}/24 dev {name}"))?;
+        netns.ip(&format!("link set {name} up"))?;
+    }
+    let weir = hosts.weir("interfaces = [\"w7\"]")?;
+    check_row(&weir, "w7", "generic", "the kernel says \"veth: XDP expects number of rx queues");
+    assert!(!hosts.is_answered(&weir, Ipv4Addr::new(10, 77, 7, 1))?, "judged all the same");
+    drop(weir);
+    let place = Place::new()?;
+    place.write_config(&config(&place, "mode = \"native\"\ninterfaces = [\"w7\"]"))?;
+    let output = hosts.here.run(|| place.command(&["run"]))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("w7 cannot do native XDP (the kernel says"), "{said}");
+    let left = run(&["ip", "-n", here, "link", "show", "w7"])?;
+    assert!(!left.contains("xdp"), "asking why left nothing behind: {left}");
+    Ok(())
+}
+
+#[test]
 fn libxdps_dispatcher_is_known_by_name() -> Result<()> {
     if !require_root() {
         return Ok(());
@@ -346,6 +429,7 @@ fn libxdps_dispatcher_is_known_by_name() -> Result<()> {
         let output = output?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("libxdp's dispatcher of xdpfilt_alw_all"), "{said}");
         assert!(said.contains("xdp-loader unload w7 --all"), "{said}");
         Ok(())
     })
