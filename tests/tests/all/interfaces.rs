@@ -51,6 +51,12 @@ impl Hosts {
         let server = SocketAddr::from((address, weir.place.port));
         self.there.run(|| Ok(Connection::open_within(server, GIVE_UP).is_ok()))
     }
+
+    /// An address is protected a moment after it came.
+    fn wait_denied(&self, weir: &Weir, address: Ipv4Addr) -> Result<()> {
+        let is_denied = || self.is_answered(weir, address).ok().filter(|is_answered| !is_answered);
+        wait_for(format!("{address} protected"), AT_ONCE, is_denied).map(drop)
+    }
 }
 
 fn config(place: &Place, kernel: &str) -> String {
@@ -100,7 +106,7 @@ fn an_interface_that_is_not_there_is_waited_for_and_comes_back() -> Result<()> {
         let wire = hosts.join(7)?;
         wait_row(&weir, "w7", "native", AT_ONCE)?;
         assert_eq!(weir.status("/kernel/mode")?, "native");
-        assert!(!hosts.is_answered(&weir, wire.v4(1))?, "denied by the program");
+        hosts.wait_denied(&weir, wire.v4(1))?;
         let told = weir.json(&["xdp", "status", "--json"])?;
         assert!(told.is_array(), "{told}");
         hosts.here.ip("link del w7")?;
@@ -126,7 +132,7 @@ fn patterns_find_what_comes_and_follow_what_is_renamed() -> Result<()> {
     hosts.here.ip("link set w9 up")?;
     wait_row(&weir, "w9", "native", AT_ONCE)?;
     assert!(row(&weir, "w7").is_err(), "one name each");
-    assert!(!hosts.is_answered(&weir, wire.v4(1))?, "denied by the program");
+    hosts.wait_denied(&weir, wire.v4(1))?;
     let pins = weir.place.pins();
     assert!(pins.join("link_xdp_w9").exists() && !pins.join("link_xdp_w7").exists());
     Ok(())
@@ -142,10 +148,7 @@ fn an_address_that_comes_is_protected_at_once() -> Result<()> {
     let weir = hosts.weir("mode = \"native\"\ninterfaces = [\"w7\"]")?;
     hosts.there.ip("addr add 10.78.0.2/24 dev x7")?;
     hosts.here.ip("addr add 10.78.0.1/24 dev w7")?;
-    let address = Ipv4Addr::new(10, 78, 0, 1);
-    let is_denied = || hosts.is_answered(&weir, address).ok().filter(|answered| !answered);
-    wait_for("the address protected", AT_ONCE, is_denied)?;
-    Ok(())
+    hosts.wait_denied(&weir, Ipv4Addr::new(10, 78, 0, 1))
 }
 
 #[test]
@@ -169,8 +172,8 @@ fn lost_news_are_made_up_for() -> Result<()> {
     let wire = joined?;
     wait_row(&weir, "w8", "native", AT_ONCE)?;
     assert!(weir.output().contains("were lost"), "the socket overran: {}", weir.output());
-    assert!(!hosts.is_answered(&weir, wire.v4(1))?, "the interface's address is protected");
-    assert!(!hosts.is_answered(&weir, Ipv4Addr::new(10, 78, 0, 1))?, "the last of the addresses too");
+    hosts.wait_denied(&weir, wire.v4(1))?;
+    hosts.wait_denied(&weir, Ipv4Addr::new(10, 78, 0, 1))?;
     Ok(())
 }
 
