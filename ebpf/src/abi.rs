@@ -32,6 +32,7 @@ pub mod maps {
     pub const NAMES: &str = "NAMES";
     pub const ADDED: &str = "ADDED";
     pub const OWN: &str = "OWN";
+    pub const OWN_NEAR: &str = "OWN_NEAR";
     pub const SCOPE: &str = "SCOPE";
     pub const COUNTERS: &str = "COUNTERS";
     pub const RULES: &str = "RULES";
@@ -44,11 +45,12 @@ pub mod maps {
     pub const CLIENTS_BEFORE: &str = "CLIENTS_BEFORE";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         RULES,
         ACTIVE,
         SCOPE,
         OWN,
+        OWN_NEAR,
         GATE,
         LISTS4,
         LISTS6,
@@ -108,6 +110,8 @@ pub const LIST_CELLS: u32 = 256;
 pub const NAME_BYTES: usize = 64;
 /// Capacity of `OWN`, in addresses of this host.
 pub const OWN_ADDRESSES: u32 = 4_096;
+/// Words of `OWN_NEAR`, a power of two.
+pub const OWN_NEAR_WORDS: u32 = 1_024;
 /// Bytes of `EVENTS`.
 pub const EVENTS_BYTES: u32 = 256 * 1024;
 
@@ -244,12 +248,12 @@ pub const CLASSES: usize = 3;
 pub struct Budget {
     pub tick: u64,
     pub used: [u32; CLASSES],
-    /// Events sent in this tick.
-    pub events: u32,
     /// SYN cookies sent in this tick.
     pub cookies: u32,
     /// SYNs given to listeners in this tick, beyond the budget, so that they accept cookies.
     pub listener_syns: u32,
+    /// Unproved sources that got an entry in this tick.
+    pub promotions: u32,
     /// Packets refused since load because the class's budget was spent.
     pub exhausted: [u64; CLASSES],
 }
@@ -276,7 +280,7 @@ pub struct Rules {
     pub budget: [u64; CLASSES],
     /// A tick is `jiffies >> tick_shift`.
     pub tick_shift: u64,
-    /// Events a CPU may send in a tick.
+    /// Events of a verdict that a CPU may send in a tick.
     pub events_per_tick: u64,
     /// Secret of this boot, mixed into the hashes of SEEN and FRONT.
     pub seed: u64,
@@ -373,12 +377,15 @@ pub struct AddedKey {
     pub origin: u8,
 }
 
-/// Packets and bytes of one verdict and action in `COUNTERS`.
+/// Packets and bytes of one verdict and action in `COUNTERS`, and what was told of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub packets: u64,
     pub bytes: u64,
+    pub tick: u64,
+    /// Events sent in this tick.
+    pub events: u64,
 }
 
 /// A sampled decision, in `EVENTS`.
@@ -489,7 +496,7 @@ const _: () = {
     assert!(size_of::<Budget>() == 56);
     assert!(size_of::<Rules>() == 144);
     assert!(size_of::<AddedKey>() == 20);
-    assert!(size_of::<Count>() == 16);
+    assert!(size_of::<Count>() == 32);
     assert!(size_of::<Event>() == 32);
     assert!(size_of::<Limit>() == 16);
 };

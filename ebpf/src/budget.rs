@@ -1,7 +1,7 @@
 //! What the unproved may pass together: packets by class, tick and CPU. Per-CPU memory, so there is
 //! nothing to lock; ticks are counted in jiffies, so there is no clock to read. A flood of sources ends here.
 
-use crate::abi::{Budget, Class, Rules};
+use crate::abi::{Budget, Class, Count, Rules};
 
 /// Begins a new tick where one has begun.
 #[inline(always)]
@@ -10,9 +10,9 @@ pub fn roll(budget: &mut Budget, rules: &Rules, jiffies: u64) {
     if budget.tick != tick {
         budget.tick = tick;
         budget.used = [0; 3];
-        budget.events = 0;
         budget.cookies = 0;
         budget.listener_syns = 0;
+        budget.promotions = 0;
     }
 }
 
@@ -45,12 +45,18 @@ pub fn spend(budget: &mut Budget, class: Class) {
     *used = used.wrapping_add(1);
 }
 
-/// Whether an event may be sent in this tick; counts it.
+/// Whether an event of this count may be sent in this tick; counts it. One count's flood does not hide
+/// another's events.
 #[inline(always)]
-pub fn may_tell(budget: &mut Budget, rules: &Rules) -> bool {
-    let room = u64::from(budget.events) < rules.events_per_tick;
+pub fn may_tell(count: &mut Count, rules: &Rules, jiffies: u64) -> bool {
+    let tick = jiffies >> (rules.tick_shift & 63);
+    if count.tick != tick {
+        count.tick = tick;
+        count.events = 0;
+    }
+    let room = count.events < rules.events_per_tick;
     if room {
-        budget.events = budget.events.wrapping_add(1);
+        count.events = count.events.wrapping_add(1);
     }
     room
 }

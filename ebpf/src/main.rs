@@ -17,11 +17,10 @@ use core::ptr::read_volatile;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{sock_ops, xdp};
 use aya_ebpf::programs::{SockOpsContext, XdpContext};
-use weir_ebpf::abi::{ChargeAnswer, ClientEntry, Event, Op, PROVED, Rules, Word, charge_arg};
-use weir_ebpf::budget;
+use weir_ebpf::abi::{ChargeAnswer, ClientEntry, Op, PROVED, Word, charge_arg};
 use weir_ebpf::frame::Frame as _;
 use weir_ebpf::gcra::{self, Cell as _, Charged, Limit};
-use weir_ebpf::path::{Decided, Entry as _, Maps as _, decide};
+use weir_ebpf::path::{Decided, Entry as _, decide};
 use weir_ebpf::verdict::Action;
 
 #[xdp(frags)]
@@ -30,9 +29,9 @@ pub fn packets(ctx: XdpContext) -> u32 {
     let length_bytes = ctx.length_bytes();
     let decided = decide(&ctx, length_bytes, &maps::Kernel(&ctx), rules);
     let action = decided.verdict.action(rules.flags);
-    maps::count(decided.verdict.cell(action), length_bytes);
-    if decided.verdict.is_drop() {
-        sample(&ctx, &decided, action, length_bytes, rules);
+    let told = decided.verdict.is_drop().then_some(rules);
+    if maps::count(decided.verdict.cell(action), length_bytes, told) {
+        tell(&ctx, &decided, action, length_bytes);
     }
     match action {
         Action::Pass => xdp_action::XDP_PASS,
@@ -41,33 +40,15 @@ pub fn packets(ctx: XdpContext) -> u32 {
     }
 }
 
-/// Tells user space of a few drops a tick and CPU.
 #[inline(always)]
-fn sample(ctx: &XdpContext, decided: &Decided, action: Action, length_bytes: u32, rules: &Rules) {
-    let jiffies = clock::jiffies();
-    let room = maps::Kernel(ctx).with_budget(|budget| {
-        budget::roll(budget, rules, jiffies);
-        budget::may_tell(budget, rules)
-    });
-    if room != Some(true) {
-        return;
-    }
-    let (key, class, destination_port) = match decided.packet {
+fn tell(ctx: &XdpContext, decided: &Decided, action: Action, length_bytes: u32) {
+    let (key, class, port) = match decided.packet {
         Some(packet) => (packet.client().0, packet.class() as u8, packet.port()),
         None => (0, 0, 0),
     };
-    maps::tell(Event {
-        jiffies,
-        key,
-        ifindex: ctx.ingress_ifindex() as u32,
-        length_bytes,
-        verdict: decided.verdict as u8,
-        action: action as u8,
-        protocol: 0,
-        class,
-        destination_port,
-        spare: 0,
-    });
+    let [low, high] = port.to_le_bytes();
+    let small = [decided.verdict as u8, action as u8, 0, class, low, high, 0, 0];
+    maps::tell(key, ctx.ingress_ifindex() as u32, length_bytes, u64::from_le_bytes(small));
 }
 
 #[sock_ops]

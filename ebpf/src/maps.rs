@@ -13,15 +13,15 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
     AddedKey, Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, GENERATION_BITS,
-    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Mark, NAME_BYTES, OWN_ADDRESSES, PREFIXES_MAX,
-    PROVED, Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
+    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Mark, NAME_BYTES, OWN_ADDRESSES, OWN_NEAR_WORDS,
+    PREFIXES_MAX, PROVED, Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
 };
 use weir_ebpf::front::{self, Place, SLOTS};
 use weir_ebpf::gate::GATE_WORDS;
 use weir_ebpf::gcra::Cell;
 use weir_ebpf::packet::Address;
 use weir_ebpf::path::{Entry, Maps};
-use weir_ebpf::scope::SCOPE_WORDS;
+use weir_ebpf::scope::{SCOPE_WORDS, near_idx};
 use weir_ebpf::verdict::COUNTER_CELLS;
 use weir_ebpf::{budget, seen};
 
@@ -49,6 +49,9 @@ static ACTIVE: Array<u64> = Array::with_max_entries(1, 0);
 static SCOPE: Array<u64> = Array::with_max_entries(SCOPE_WORDS, 0);
 #[map]
 static OWN: HashMap<u64, u64> = HashMap::with_max_entries(OWN_ADDRESSES, 0);
+/// Keys of OWN where they can be read without a look-up in a hash; those that share a word stand in OWN alone.
+#[map]
+static OWN_NEAR: Array<u64> = Array::with_max_entries(OWN_NEAR_WORDS, 0);
 #[map]
 static GATE: Array<u64> = Array::with_max_entries(GATE_WORDS, MMAPABLE);
 #[map]
@@ -97,28 +100,42 @@ pub fn rules() -> Option<&'static Rules> {
     RULES.get((idx & 1) as u32)
 }
 
+/// Counts a packet; whether to tell user space of it.
 #[inline(always)]
-pub fn count(cell: u32, length_bytes: u32) {
-    if let Some(count) = COUNTERS.get_ptr_mut(cell) {
-        add(count, length_bytes);
-    }
+pub fn count(cell: u32, length_bytes: u32, told: Option<&Rules>) -> bool {
+    let Some(count) = COUNTERS.get_ptr_mut(cell) else { return false };
+    let count = add(count, length_bytes);
+    told.is_some_and(|rules| budget::may_tell(count, rules, jiffies()))
 }
 
 #[inline(always)]
-fn add(count: *mut Count, length_bytes: u32) {
+fn add(count: *mut Count, length_bytes: u32) -> &'static mut Count {
     // SAFETY: per-CPU memory; the program is not re-entered on one CPU.
     let count = unsafe { &mut *count };
     count.packets = count.packets.wrapping_add(1);
     count.bytes = count.bytes.wrapping_add(u64::from(length_bytes));
+    count
 }
 
-/// Hands a sampled decision to user space; lost when the ring is full.
-#[inline(always)]
-pub fn tell(event: Event) {
-    if let Some(mut room) = EVENTS.reserve::<Event>(0) {
-        room.write(event);
-        room.submit(0);
-    }
+/// Hands a decision to user space; lost when the ring is full. What is small comes in one word, in the
+/// order of [`Event`]; a function of its own, for the event's sake on the stack.
+#[inline(never)]
+pub extern "C" fn tell(key: u64, ifindex: u32, length_bytes: u32, small: u64) {
+    let Some(mut room) = EVENTS.reserve::<Event>(0) else { return };
+    let [verdict, action, protocol, class, port_low, port_high, ..] = small.to_le_bytes();
+    room.write(Event {
+        jiffies: jiffies(),
+        key,
+        ifindex,
+        length_bytes,
+        verdict,
+        action,
+        protocol,
+        class,
+        destination_port: u16::from_le_bytes([port_low, port_high]),
+        spare: 0,
+    });
+    room.submit(0);
 }
 
 /// Writes the kernel's jiffies where user space can read them.
@@ -331,7 +348,9 @@ impl Maps for Kernel<'_> {
 
     #[inline(always)]
     fn is_own(&self, own_key: u64) -> bool {
-        OWN.get_ptr(&own_key).is_some()
+        let near = OWN_NEAR.get_ptr(near_idx(own_key));
+        // SAFETY: a map value, one aligned word.
+        near.is_some_and(|near| unsafe { read_volatile(near) } == own_key) || OWN.get_ptr(&own_key).is_some()
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Which packets are ours to judge: those to a protected (protocol, port) of this host. A bit a port,
 //! so that a rule set of any size costs one array look-up.
 
-use crate::abi::ClientKey;
+use crate::abi::{ClientKey, OWN_NEAR_WORDS};
 use crate::packet::{Address, Packet, Transport};
 
 /// Words of 64 ports in `SCOPE`: TCP's, then UDP's, then one for "any port at all" (fragments).
@@ -66,6 +66,12 @@ impl SourceKind {
             Self::Client
         }
     }
+}
+
+/// Where a key of `OWN` stands in `OWN_NEAR`, if it is the one that stands there.
+#[inline(always)]
+pub const fn near_idx(own_key: u64) -> u32 {
+    (own_key ^ own_key >> 32) as u32 & (OWN_NEAR_WORDS - 1)
 }
 
 /// Key of a destination in `OWN`. IPv6 addresses are folded to 64 bits: a stranger's address that

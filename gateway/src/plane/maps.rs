@@ -1,15 +1,15 @@
 //! Handles of the pinned maps, for who writes rules and lists and for who reads counters. Opening
 //! wants the permission of the pins' files only; no capability.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
-use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Count, Rules, flags, maps};
+use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Count, OWN_NEAR_WORDS, Rules, flags, maps};
 use weir_ebpf::packet::Address;
-use weir_ebpf::scope::{PortBit, SCOPE_WORDS, own_key};
+use weir_ebpf::scope::{PortBit, SCOPE_WORDS, near_idx, own_key};
 use weir_ebpf::verdict::{COUNTER_CELLS, cell_labels};
 
 use super::clock::now_ns;
@@ -36,6 +36,7 @@ struct Writer {
     active: Array<MapData, u64>,
     scope: Array<MapData, u64>,
     own: HashMap<MapData, u64, u64>,
+    own_near: Array<MapData, u64>,
     tries: Tries,
     flipped_ns: u64,
 }
@@ -91,6 +92,7 @@ impl Maps {
             active: open(pins, maps::ACTIVE, Map::Array)?,
             scope: open(pins, maps::SCOPE, Map::Array)?,
             own: open(pins, maps::OWN, Map::HashMap)?,
+            own_near: open(pins, maps::OWN_NEAR, Map::Array)?,
             tries: Tries::open(pins)?,
             flipped_ns: 0,
         };
@@ -248,8 +250,20 @@ impl Writer {
         for key in wanted.difference(&present) {
             in_map(maps::OWN, self.own.insert(key, 1, 0))?;
         }
+        self.write_own_near(&wanted)?;
         for key in present.difference(&wanted) {
             in_map(maps::OWN, self.own.remove(key))?;
+        }
+        Ok(())
+    }
+
+    fn write_own_near(&mut self, wanted: &BTreeSet<u64>) -> Result<(), MapsError> {
+        let near: BTreeMap<u32, u64> = wanted.iter().map(|key| (near_idx(*key), *key)).collect();
+        for idx in 0..OWN_NEAR_WORDS {
+            let key = near.get(&idx).copied().unwrap_or(0);
+            if in_map(maps::OWN_NEAR, self.own_near.get(&idx, 0))? != key {
+                in_map(maps::OWN_NEAR, self.own_near.set(idx, key, 0))?;
+            }
         }
         Ok(())
     }
