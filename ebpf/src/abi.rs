@@ -202,8 +202,8 @@ pub const PROVED: u64 = 1;
 pub struct ClientEntry {
     /// Theoretical arrival times, ns of CLOCK_MONOTONIC, indexed by [`Word`].
     pub tat: [u64; WORDS],
-    /// Kept for the blocked-until cell.
-    pub spare: u64,
+    /// Refusals in a jiffy (`hot`).
+    pub hot: u64,
     pub flags: u64,
     pub passed: u64,
     pub dropped: u64,
@@ -256,6 +256,8 @@ pub struct Budget {
     pub promotions: u32,
     /// Packets refused since load because the class's budget was spent.
     pub exhausted: [u64; CLASSES],
+    /// Unproved sources that got an entry since load.
+    pub promoted: u64,
 }
 
 /// Flags of [`Rules::flags`].
@@ -292,6 +294,8 @@ pub struct Rules {
     pub cookies_per_tick: u64,
     /// The generation of GATE and LISTS that holds: 0 or 1.
     pub lists: u64,
+    /// Unproved sources that a CPU may give an entry in a tick.
+    pub promotions_per_tick: u64,
 }
 
 /// What all lists together say about a source: the value of LISTS, found by the longest prefix. User
@@ -493,8 +497,8 @@ impl ChargeAnswer {
 const _: () = {
     assert!(size_of::<ClientEntry>() == 64);
     assert!(size_of::<Ban>() == 16);
-    assert!(size_of::<Budget>() == 56);
-    assert!(size_of::<Rules>() == 144);
+    assert!(size_of::<Budget>() == 64);
+    assert!(size_of::<Rules>() == 152);
     assert!(size_of::<AddedKey>() == 20);
     assert!(size_of::<Count>() == 32);
     assert!(size_of::<Event>() == 32);

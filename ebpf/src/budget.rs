@@ -74,6 +74,17 @@ pub fn may_answer(budget: &mut Budget, rules: &Rules) -> bool {
 /// SYNs of a tick and CPU that may go to listeners beyond the budget: who sends to many ports opens no more.
 pub const LISTENER_SYNS_PER_TICK: u32 = 8;
 
+/// Whether an unproved source may be given an entry in this tick; counts it.
+#[inline(always)]
+pub fn may_promote(budget: &mut Budget, rules: &Rules) -> bool {
+    let room = u64::from(budget.promotions) < rules.promotions_per_tick;
+    if room {
+        budget.promotions = budget.promotions.wrapping_add(1);
+        budget.promoted = budget.promoted.wrapping_add(1);
+    }
+    room
+}
+
 /// Numbers the spans in which a listener is given one SYN: an eighth of an epoch of SEEN, 4 to 8 s. The
 /// kernel lets a listener accept cookies for two minutes after a SYN that it answered by one itself
 /// (TCP_SYNCOOKIE_VALID), and a listener whose queue is full takes none: so several, far below that.

@@ -2,6 +2,7 @@
 //! units of 1,024 ns, the smallest debt replaced. Lossy on purpose, bounded by construction: at most
 //! the budget's worth of sources a tick ever gets here.
 
+use crate::abi::Word;
 use crate::gcra::{Cell, Limit};
 
 #[cfg(test)]
@@ -14,6 +15,20 @@ const TAT_BITS: u32 = 40;
 const TAT_MASK: u64 = (1 << TAT_BITS) - 1;
 /// ns to TAT units.
 const UNIT_SHIFT: u32 = 10;
+
+/// Packets of debt that earn a source an entry of its own: a slot may be lost to another, an entry of a
+/// source that goes on is not.
+pub const PROMOTED_AT: u64 = 8;
+
+/// The answer to a charge of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fronted {
+    /// Conforming, and what it owes then.
+    Conforming {
+        debt_ns: u64,
+    },
+    Over,
+}
 
 /// A source's place: its line and its fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +55,7 @@ pub fn charge<C: Cell>(
     cost_ns: u64,
     tau_ns: u64,
     now_ns: u64,
-) -> bool {
+) -> Fronted {
     let now = (now_ns >> UNIT_SHIFT) & TAT_MASK;
     let own = u64::from(fingerprint) << TAT_BITS;
     let mut slot = slot_at(0);
@@ -67,16 +82,16 @@ pub fn charge<C: Cell>(
     }
     let cost = (cost_ns + (1 << UNIT_SHIFT) - 1) >> UNIT_SHIFT;
     if debt + cost > tau_ns >> UNIT_SHIFT {
-        return false;
+        return Fronted::Over;
     }
     slot.swap(old, own | ((now + debt + cost) & TAT_MASK));
-    true
+    Fronted::Conforming { debt_ns: (debt + cost) << UNIT_SHIFT }
 }
 
 /// The limit an unproved packet meets: its own kind's where that is set, else the packets'.
 #[inline(always)]
-pub const fn limit_for(syn: bool, packets: Limit, syns: Limit) -> Limit {
-    if syn && syns.is_set() { syns } else { packets }
+pub const fn limit_for(syn: bool, packets: Limit, syns: Limit) -> (Word, Limit) {
+    if syn && syns.is_set() { (Word::Syns, syns) } else { (Word::Packets, packets) }
 }
 
 /// Mixes a secret into the key; murmur's finaliser with the seed before and between.

@@ -16,6 +16,8 @@ pub mod gate;
 
 pub mod seen;
 
+pub mod hot;
+
 pub mod front;
 
 pub mod budget;

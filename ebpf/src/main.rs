@@ -136,7 +136,7 @@ fn charge_newcomer(key: u64, op: u64, word: Word, n: u64, limit: &Limit) -> u32 
     let at = |at: Word| if at as u64 == word as u64 { tat_ns } else { 0 };
     let entry = ClientEntry {
         tat: [at(Word::Packets), at(Word::Bytes), at(Word::Syns), at(Word::Requests)],
-        spare: 0,
+        hot: 0,
         flags,
         passed: 0,
         dropped: 0,

@@ -16,7 +16,7 @@ use weir_ebpf::abi::{
     KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Mark, NAME_BYTES, OWN_ADDRESSES, OWN_NEAR_WORDS,
     PREFIXES_MAX, PROVED, Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
 };
-use weir_ebpf::front::{self, Place, SLOTS};
+use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate::GATE_WORDS;
 use weir_ebpf::gcra::Cell;
 use weir_ebpf::packet::Address;
@@ -294,6 +294,18 @@ impl Entry for ClientRef {
     }
 
     #[inline(always)]
+    fn hot(self) -> u64 {
+        // SAFETY: a map value, one aligned word.
+        unsafe { read_volatile(&raw const (*self.0).hot) }
+    }
+
+    #[inline(always)]
+    fn set_hot(self, word: u64) {
+        // SAFETY: as hot; a refusal that another CPU counts at the same time is lost.
+        unsafe { write_volatile(&raw mut (*self.0).hot, word) };
+    }
+
+    #[inline(always)]
     fn note_passed(self) {
         // SAFETY: a map value; a count lost between CPUs is accepted (abi::ClientEntry).
         unsafe { (*self.0).passed = (*self.0).passed.wrapping_add(1) };
@@ -429,9 +441,17 @@ impl Maps for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool {
+    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> Fronted {
         let place = Place::of(key.0, rules.seed, FRONT_LINES);
-        front_charge(place.line_idx, place.fingerprint, cost_ns, tau_ns) != 0
+        match front_charge(place.line_idx, place.fingerprint, cost_ns, tau_ns) {
+            OVER => Fronted::Over,
+            debt_ns => Fronted::Conforming { debt_ns },
+        }
+    }
+
+    #[inline(always)]
+    fn promote(&self, key: ClientKey, word: Word, debt_ns: u64) {
+        promote_apart(key.0, word as u64, debt_ns);
     }
 
     #[inline(always)]
@@ -468,14 +488,30 @@ extern "C" fn prove_apart(key: u64) {
     proof::prove(key).unwrap_or(());
 }
 
+/// As [`prove_apart`].
+#[inline(never)]
+extern "C" fn promote_apart(key: u64, word: u64, debt_ns: u64) {
+    let tat_ns = now_ns().wrapping_add(debt_ns);
+    let tat = if word == Word::Syns as u64 { [0, 0, tat_ns, 0] } else { [tat_ns, 0, 0, 0] };
+    let entry = ClientEntry { tat, hot: 0, flags: 0, passed: 0, dropped: 0 };
+    // Where the map refuses, the slot goes on counting.
+    insert_client(key, &entry).unwrap_or(());
+}
+
+/// What [`front_charge`] answers to a charge that does not conform; else what is owed, in ns.
+const OVER: u64 = u64::MAX;
+
 /// A global function, which the verifier reads once: else every path to it multiplies its eight branches.
-/// 1: conforms (also where the line is missing).
+/// Nothing is owed where the line is missing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn front_charge(line_idx: u32, fingerprint: u32, cost_ns: u64, tau_ns: u64) -> u64 {
-    let Some(line) = FRONT.get_ptr_mut(line_idx) else { return 1 };
+    let Some(line) = FRONT.get_ptr_mut(line_idx) else { return 0 };
     let base = line.cast::<u64>();
     // SAFETY: a line has SLOTS words and idx is below, so each offset stays inside the value.
     let slot_at = |idx: usize| Shared(unsafe { base.add(idx) });
-    u64::from(front::charge(slot_at, fingerprint, cost_ns, tau_ns, now_ns()))
+    match front::charge(slot_at, fingerprint, cost_ns, tau_ns, now_ns()) {
+        Fronted::Over => OVER,
+        Fronted::Conforming { debt_ns } => debt_ns,
+    }
 }

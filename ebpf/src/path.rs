@@ -3,11 +3,12 @@
 
 use crate::abi::{Budget, Class, ClientKey, Mark, Rules, Sentence, Word, flags};
 use crate::frame::Frame;
-use crate::gcra::{self, Cell, Charged};
+use crate::front::Fronted;
+use crate::gcra::{self, Cell, Charged, Limit};
 use crate::packet::{Address, Packet, parse};
 use crate::scope::{PortBit, SourceKind, own_key};
 use crate::verdict::Verdict;
-use crate::{budget, front, gate, seen};
+use crate::{budget, front, gate, hot, seen};
 
 /// What the path asks of the maps and clocks.
 pub trait Maps {
@@ -39,8 +40,10 @@ pub trait Maps {
     fn answer_syn(&self) -> bool;
     /// Lends this CPU's budget; None when the map is missing.
     fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T>;
-    /// Charges an unproved source's slot; whether it conforms.
-    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool;
+    /// Charges an unproved source's slot.
+    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> Fronted;
+    /// Gives an unproved source an entry with what it owes on a word.
+    fn promote(&self, key: ClientKey, word: Word, debt_ns: u64);
     fn jiffies(&self) -> u64;
     fn now_ns(&self) -> u64;
 }
@@ -51,6 +54,8 @@ pub trait Entry: Copy {
 
     fn cell(self, word: Word) -> Self::Cell;
     fn is_proved(self) -> bool;
+    fn hot(self) -> u64;
+    fn set_hot(self, word: u64);
     fn note_passed(self);
     fn note_dropped(self);
 }
@@ -99,9 +104,9 @@ fn judge<M: Maps>(packet: &Packet, length_bytes: u32, maps: &M, rules: &Rules) -
     match entry {
         Some(entry) if entry.is_proved() => {
             seen::see(cell, place, epoch);
-            proved(entry, packet.class(), length_bytes, maps, rules)
+            proved(entry, packet.class(), length_bytes, jiffies, maps, rules)
         }
-        Some(_) | None => unproved(key, packet.class(), jiffies, maps, rules),
+        entry => unproved(key, entry, packet.class(), jiffies, maps, rules),
     }
 }
 
@@ -133,9 +138,21 @@ fn is_loopback(address: &Address) -> bool {
     matches!(address, Address::V4([127, ..]))
 }
 
-/// A client that finished a handshake: each word it has a limit for is charged, in order.
+/// A client that finished a handshake: each word it has a limit for is charged, in order. One that was
+/// just refused again and again costs no clock.
 #[inline(always)]
-fn proved<M: Maps>(entry: M::Entry, class: Class, length_bytes: u32, maps: &M, rules: &Rules) -> Verdict {
+fn proved<M: Maps>(
+    entry: M::Entry,
+    class: Class,
+    length_bytes: u32,
+    jiffies: u64,
+    maps: &M,
+    rules: &Rules,
+) -> Verdict {
+    if let Some(why) = hot::closed(entry.hot(), jiffies) {
+        entry.note_dropped();
+        return why;
+    }
     let now_ns = maps.now_ns();
     let [packets, bytes, syns, _] = &rules.limits;
     let is_syn = class as u32 == Class::Syn as u32;
@@ -151,6 +168,9 @@ fn proved<M: Maps>(entry: M::Entry, class: Class, length_bytes: u32, maps: &M, r
         match gcra::charge(entry.cell(word), limit, n, now_ns) {
             Charged::Conforming { .. } => {}
             Charged::Over { .. } => {
+                if let Some(word) = hot::refused(entry.hot(), jiffies, limit, over) {
+                    entry.set_hot(word);
+                }
                 entry.note_dropped();
                 return over;
             }
@@ -167,7 +187,14 @@ fn proved<M: Maps>(entry: M::Entry, class: Class, length_bytes: u32, maps: &M, r
 /// Everybody else: the class's budget first, where a flood ends without a clock read, then the source's
 /// own slot. Beyond the budget a client that was forgotten while its connection idled is known by its socket.
 #[inline(always)]
-fn unproved<M: Maps>(key: ClientKey, class: Class, jiffies: u64, maps: &M, rules: &Rules) -> Verdict {
+fn unproved<M: Maps>(
+    key: ClientKey,
+    entry: Option<M::Entry>,
+    class: Class,
+    jiffies: u64,
+    maps: &M,
+    rules: &Rules,
+) -> Verdict {
     let room = maps.with_budget(|budget| {
         budget::roll(budget, rules, jiffies);
         budget::has_room(budget, rules, class)
@@ -182,12 +209,42 @@ fn unproved<M: Maps>(key: ClientKey, class: Class, jiffies: u64, maps: &M, rules
         };
     }
     let [packets, _, syns, _] = rules.limits;
-    let limit = front::limit_for(matches!(class, Class::Syn), packets, syns);
-    if limit.is_set() && !maps.front(key, rules, limit.cost_ns(1), limit.tau_ns) {
+    let (word, limit) = front::limit_for(matches!(class, Class::Syn), packets, syns);
+    if limit.is_set() && !conforms(key, entry, word, &limit, maps, rules) {
         return Verdict::Front;
     }
     maps.with_budget(|budget| budget::spend(budget, class));
     Verdict::Unproved
+}
+
+/// Whether an unproved source is within its limit: by its entry, if its debt once earned it one, else by
+/// its slot. An entry earned so keeps the limit exact and lends no trust. Few packets get here, so its
+/// gate is the budget, not SEEN.
+#[inline(always)]
+fn conforms<M: Maps>(
+    key: ClientKey,
+    entry: Option<M::Entry>,
+    word: Word,
+    limit: &Limit,
+    maps: &M,
+    rules: &Rules,
+) -> bool {
+    let entry = if entry.is_some() { entry } else { maps.client(key) };
+    if let Some(entry) = entry {
+        return matches!(gcra::charge(entry.cell(word), limit, 1, maps.now_ns()), Charged::Conforming { .. });
+    }
+    let cost_ns = limit.cost_ns(1);
+    match maps.front(key, rules, cost_ns, limit.tau_ns) {
+        Fronted::Over => false,
+        Fronted::Conforming { debt_ns } => {
+            if debt_ns >= front::PROMOTED_AT * cost_ns
+                && maps.with_budget(|budget| budget::may_promote(budget, rules)) == Some(true)
+            {
+                maps.promote(key, word, debt_ns);
+            }
+            true
+        }
+    }
 }
 
 /// A SYN beyond the budget is answered here, so that a newcomer does not depend on the flood: he proves

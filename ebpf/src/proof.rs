@@ -18,7 +18,7 @@ pub fn prove(key: u64) -> Result<(), i32> {
         entry.prove();
         return Ok(());
     }
-    let entry = ClientEntry { tat: [0; 4], spare: 0, flags: PROVED, passed: 0, dropped: 0 };
+    let entry = ClientEntry { tat: [0; 4], hot: 0, flags: PROVED, passed: 0, dropped: 0 };
     maps::insert_client(key, &entry)
 }
 

@@ -147,7 +147,7 @@ fn seen_or_new(key: u64, rules: &Rules) -> Verdict {
         };
     }
     let Outcome::Conforming { tat_ns } = packets.decide(0, now_ns, 1) else { return Verdict::Packets };
-    let entry = ClientEntry { tat: [tat_ns, 0, 0, 0], spare: 0, flags: 0, passed: 0, dropped: 0 };
+    let entry = ClientEntry { tat: [tat_ns, 0, 0, 0], hot: 0, flags: 0, passed: 0, dropped: 0 };
     match maps::insert_client(key, &entry) {
         Ok(()) => Verdict::Conforming,
         Err(_) => Verdict::NoRules,

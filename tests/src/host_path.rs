@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use weir::plane::{Marks, Wanted};
 use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, Rules, SEEN_CELLS, Word};
-use weir_ebpf::front::{self, Place, SLOTS};
+use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate;
 use weir_ebpf::gcra;
 use weir_ebpf::packet::Address;
@@ -83,7 +83,7 @@ impl HostPath {
     pub fn entry(&self, key: ClientKey) -> Option<ClientEntry> {
         self.clients.get(&key).map(|entry| ClientEntry {
             tat: entry.tat.each_ref().map(Cell::get),
-            spare: 0,
+            hot: entry.hot.get(),
             flags: entry.flags.get(),
             passed: entry.passed.get(),
             dropped: entry.dropped.get(),
@@ -112,6 +112,7 @@ impl HostPath {
 #[derive(Default)]
 pub struct HostEntry {
     tat: [Cell<u64>; 4],
+    hot: Cell<u64>,
     flags: Cell<u64>,
     passed: Cell<u64>,
     dropped: Cell<u64>,
@@ -154,6 +155,14 @@ impl<'a> Entry for &'a HostEntry {
 
     fn is_proved(self) -> bool {
         self.flags.get() & PROVED != 0
+    }
+
+    fn hot(self) -> u64 {
+        self.hot.get()
+    }
+
+    fn set_hot(self, word: u64) {
+        self.hot.set(word);
     }
 
     fn note_passed(self) {
@@ -243,12 +252,15 @@ impl<'a> Maps for HostMaps<'a> {
         Some(use_it(&mut self.budget.borrow_mut()))
     }
 
-    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> bool {
+    fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> Fronted {
         let place = Place::of(key.0, rules.seed, FRONT_LINES);
         let line = self.front.chunks_exact(SLOTS).nth(place.line_idx as usize).expect("a line of FRONT");
         let slot_at = |idx: usize| HostCell(line.get(idx).expect("an index below SLOTS"));
         front::charge(slot_at, place.fingerprint, cost_ns, tau_ns, NOW_NS)
     }
+
+    /// At a standing clock a slot keeps what is owed as well as an entry does.
+    fn promote(&self, _: ClientKey, _: Word, _: u64) {}
 
     fn jiffies(&self) -> u64 {
         JIFFIES

@@ -20,7 +20,8 @@ const START_NS: u64 = 1 << 50;
 
 fn charged(line: &[StdCell<u64>; SLOTS], fingerprint: u32, now_ns: u64) -> bool {
     // One packet a 10 ms, five at once.
-    charge(|idx| Slot(&line[idx]), fingerprint, 10 * MS_NS, 50 * MS_NS, now_ns)
+    let answer = charge(|idx| Slot(&line[idx]), fingerprint, 10 * MS_NS, 50 * MS_NS, now_ns);
+    matches!(answer, Fronted::Conforming { .. })
 }
 
 #[test]

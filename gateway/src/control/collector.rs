@@ -86,6 +86,7 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
         [(&[("class", "syn")], syn), (&[("class", "tcp")], tcp), (&[("class", "other")], other)];
     counter(encoder, names::BUDGET_EXHAUSTED, &classes)?;
     lists(maps, encoder)?;
+    counter(encoder, names::PROMOTIONS, &[(&[], maps.promoted().unwrap_or(0))])?;
     gauge(encoder, names::CLIENTS_CAPACITY, maps.capacity_of_clients().map_or(0, u64::from))
 }
 

@@ -20,6 +20,10 @@ const EPOCH_SECONDS: u64 = 66;
 /// Sampled events of a CPU in a tick: a thousand a second at 250 Hz.
 const EVENTS_PER_TICK: u64 = 4;
 
+/// Unproved sources a second and core that may get an entry of their own: as many as the default budget of
+/// a class can bring to the debt that earns one.
+const PROMOTIONS: u64 = 2_500;
+
 /// Rules, ports and lists for the maps. `listeners` with the ports they really have.
 pub fn wanted(
     config: &Config,
@@ -45,6 +49,7 @@ pub fn wanted(
         seed: 0,
         flags: rule_flags.into_iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag),
         epoch_shift: epoch_shift(hz),
+        promotions_per_tick: per_tick(PROMOTIONS, hz, tick_shift),
         cookies_per_tick: per_tick(config.unproved.cookies, hz, tick_shift),
         lists: 0,
     };

@@ -172,6 +172,12 @@ impl Maps {
         Ok(sums)
     }
 
+    /// Unproved sources that their debt earned an entry.
+    pub fn promoted(&self) -> Result<u64, MapsError> {
+        let per_cpu = in_map(maps::BUDGET, self.budget.get(&0, 0))?;
+        Ok(per_cpu.iter().map(|budget| budget.promoted).sum())
+    }
+
     /// The client's entry; a look-up from user space does not keep it alive.
     pub fn entry(&self, key: ClientKey) -> Result<Option<ClientEntry>, MapsError> {
         match self.locked_clients().get(&key.0, 0) {

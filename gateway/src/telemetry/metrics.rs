@@ -200,6 +200,8 @@ pub mod collected {
     pub const LIST_PACKETS: Named =
         named("kernel_list_packets", "Packets from sources that a list names, by list");
     pub const LIST_BYTES: Named = named("kernel_list_bytes", "Bytes from sources that a list names, by list");
+    pub const PROMOTIONS: Named =
+        named("kernel_promotions", "Unproved sources that their debt earned an entry");
     pub const BUDGET_EXHAUSTED: Named =
         named("kernel_budget_exhausted", "Packets of unproved sources refused for want of budget, by class");
     pub const CLIENTS_CAPACITY: Named = named("kernel_clients_capacity", "Entries that CLIENTS can hold");

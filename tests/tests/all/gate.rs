@@ -3,13 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use weir::model::ClientKey;
 use weir::plane::{BanReason, Wanted, now_ns};
 use weir_ebpf::abi::{Rules, SEEN_CELLS};
+use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortBit;
 use weir_ebpf::seen::Place;
-use weir_tests::frames::{ACK, TCP, V4, ethernet, tcp_from};
+use weir_tests::frames::{ACK, TCP, UDP, V4, ethernet, tcp_from, udp};
 use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
 use weir_tests::netns::Netns;
 use weir_tests::root::require_root;
@@ -73,6 +74,62 @@ fn a_connection_that_idled_past_its_epochs_goes_on() -> Result<()> {
             assert_eq!(verdict(&mut kernel, &own)?, "connected");
         }
         drop(client);
+        Ok(())
+    })
+}
+
+/// Many packets of one source that never proves itself: an entry of its own, and no trust.
+#[test]
+fn debt_earns_an_unproved_source_an_entry_and_no_trust() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let port = 9_000;
+    let mut kernel = KernelPath::small()?;
+    let limit = Limit::new(1, 1_000_000_000, 20).expect("a limit");
+    let mut rules = Rules {
+        limits: [limit, Limit::NONE, Limit::NONE, Limit::NONE],
+        budget: [0, 0, 1_000],
+        tick_shift: 63,
+        epoch_shift: ONE_EPOCH,
+        promotions_per_tick: 1,
+        ..Rules::default()
+    };
+    let wanted = |rules| Wanted { rules, ports: vec![PortBit::udp(port)], ..Wanted::default() };
+    kernel.maps.apply(&wanted(rules), 77)?;
+    let frame = |host: u8| {
+        let header = V4 {
+            source: Ipv4Addr::new(198, 51, 100, host),
+            destination: Ipv4Addr::LOCALHOST,
+            protocol: UDP,
+            fragment: 0,
+            option_words: 0,
+        };
+        ethernet(0x0800, &header.bytes(&udp(port, b"ping")))
+    };
+    let key = |host: u8| ClientKey::v4([198, 51, 100, host]);
+    kernel.on_one_cpu(|kernel| {
+        for n in 1..=7 {
+            assert_eq!(verdict(kernel, &frame(1))?, "unproved", "{n}");
+        }
+        assert_eq!(kernel.maps.entry(key(1))?, None, "so far its slot holds its debt");
+        for n in 8..=20 {
+            assert_eq!(verdict(kernel, &frame(1))?, "unproved", "{n}");
+        }
+        let entry = kernel.maps.entry(key(1))?.context("an entry")?;
+        assert_eq!(entry.flags, 0, "not proved");
+        assert_eq!(verdict(kernel, &frame(1))?, "front", "twenty at once, then one a second");
+        for _ in 0..12 {
+            assert_eq!(verdict(kernel, &frame(2))?, "unproved");
+        }
+        assert_eq!(kernel.maps.entry(key(2))?, None, "one in this tick, and that was the other");
+        assert_eq!(kernel.maps.promoted()?, 1);
+
+        kernel.charge.forgive(key(1))?;
+        assert_eq!(verdict(kernel, &frame(1))?, "unproved", "forgiven, by its entry");
+        rules.budget = [0; 3];
+        kernel.maps.apply(&wanted(rules), 77)?;
+        assert_eq!(verdict(kernel, &frame(1))?, "budget_other", "an entry lends no trust");
         Ok(())
     })
 }
