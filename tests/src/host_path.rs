@@ -2,11 +2,12 @@
 //! that stands still, for comparing the two.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use weir::plane::{Marks, Wanted};
-use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, Rules, SEEN_CELLS, Word};
+use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, Rules, Word};
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate;
 use weir_ebpf::gcra;
@@ -15,49 +16,55 @@ use weir_ebpf::path::{Decided, Entry, Maps, decide};
 use weir_ebpf::scope::own_key;
 use weir_ebpf::seen;
 
-/// A world of clients, lists and bans.
+/// A world of clients, lists and bans; a clone is another world that is the same so far.
+#[derive(Clone)]
 pub struct HostPath {
-    lists: Wanted,
-    marks: Marks,
-    gate: HashMap<u32, u64>,
-    bans: HashMap<ClientKey, u64>,
-    clients: HashMap<ClientKey, HostEntry>,
-    /// SEEN and FRONT as the kernel lays them out; mostly pages that nobody touches.
-    seen: Vec<u64>,
-    front: Vec<u64>,
-    budget: Budget,
+    rules: Rc<RuleSet>,
+    bans: BTreeMap<ClientKey, u64>,
+    clients: BTreeMap<ClientKey, HostEntry>,
+    seen: Words,
+    front: Words,
+    budget: RefCell<Budget>,
 }
+
+/// What packets do not change.
+struct RuleSet {
+    wanted: Wanted,
+    marks: Marks,
+    gate: BTreeMap<u32, u64>,
+}
+
+/// An array of words, of which few are ever written; the others are 0.
+type Words = RefCell<BTreeMap<u32, u64>>;
 
 /// The moment of every decision.
 pub const NOW_NS: u64 = 1 << 50;
 pub const JIFFIES: u64 = 1 << 33;
 
 impl HostPath {
-    pub fn new(lists: Wanted) -> Self {
-        let cells: Vec<u8> = (1..).take(lists.lists.len()).collect();
-        let marks = Marks::compile(&lists.lists, &cells);
-        let mut gate = HashMap::new();
+    pub fn new(wanted: Wanted) -> Self {
+        let cells: Vec<u8> = (1..).take(wanted.lists.len()).collect();
+        let marks = Marks::compile(&wanted.lists, &cells);
+        let mut gate = BTreeMap::new();
         for (net, _) in marks.rows() {
             let address = packet_address(net.network());
-            gate::marks(lists.rules.lists, &address, net.prefix_len().into(), |bit| {
+            gate::marks(wanted.rules.lists, &address, net.prefix_len().into(), |bit| {
                 *gate.entry(bit.word_idx).or_default() |= bit.mask;
             });
         }
         Self {
-            lists,
-            marks,
-            gate,
-            bans: HashMap::new(),
-            clients: HashMap::new(),
-            seen: vec![0; SEEN_CELLS as usize / 8],
-            front: vec![0; FRONT_LINES as usize * SLOTS],
-            budget: Budget::default(),
+            rules: Rc::new(RuleSet { wanted, marks, gate }),
+            bans: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            seen: Words::default(),
+            front: Words::default(),
+            budget: RefCell::default(),
         }
     }
 
-    pub fn decide(&mut self, frame: &[u8]) -> Decided {
-        let rules = self.lists.rules;
-        decide(frame, u32::try_from(frame.len()).expect("short frames"), &self.maps(), &rules)
+    pub fn decide(&self, frame: &[u8]) -> Decided {
+        let length_bytes = u32::try_from(frame.len()).expect("short frames");
+        decide(frame, length_bytes, &self, &self.rules.wanted.rules)
     }
 
     /// A proved client that owes `ahead_ns` on a word.
@@ -69,14 +76,14 @@ impl HostPath {
         entry.flags.set(PROVED);
         self.clients.insert(key, entry);
         let (place, epoch) = self.place_of(key);
-        seen::see(self.maps().seen_word(place.word_idx), place, epoch);
+        seen::see(HostCell::Sparse(&self.seen, place.word_idx), place, epoch);
     }
 
     /// Bans until a moment in jiffies.
     pub fn ban(&mut self, key: ClientKey, until_jiffies: u64) {
         self.bans.insert(key, until_jiffies);
         let (place, _) = self.place_of(key);
-        assert!(seen::mark(self.maps().seen_word(place.word_idx), place));
+        assert!(seen::mark(HostCell::Sparse(&self.seen, place.word_idx), place));
     }
 
     /// What the client's entry says now.
@@ -91,25 +98,12 @@ impl HostPath {
     }
 
     fn place_of(&self, key: ClientKey) -> (seen::Place, u8) {
-        let rules = &self.lists.rules;
+        let rules = &self.rules.wanted.rules;
         (seen::Place::of(key.0, rules.seed), seen::epoch(JIFFIES, rules.epoch_shift))
-    }
-
-    fn maps(&mut self) -> HostMaps<'_> {
-        HostMaps {
-            lists: &self.lists,
-            marks: &self.marks,
-            gate: &self.gate,
-            bans: &self.bans,
-            clients: &self.clients,
-            seen: Cell::from_mut(self.seen.as_mut_slice()).as_slice_of_cells(),
-            front: Cell::from_mut(self.front.as_mut_slice()).as_slice_of_cells(),
-            budget: RefCell::new(&mut self.budget),
-        }
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct HostEntry {
     tat: [Cell<u64>; 4],
     hot: Cell<u64>,
@@ -132,16 +126,25 @@ impl HostEntry {
 
 /// A word of one thread: a swap always wins.
 #[derive(Clone, Copy)]
-pub struct HostCell<'a>(&'a Cell<u64>);
+pub enum HostCell<'a> {
+    Own(&'a Cell<u64>),
+    Sparse(&'a Words, u32),
+}
 
 impl gcra::Cell for HostCell<'_> {
     fn load(self) -> u64 {
-        self.0.get()
+        match self {
+            Self::Own(word) => word.get(),
+            Self::Sparse(words, idx) => words.borrow().get(&idx).copied().unwrap_or_default(),
+        }
     }
 
     fn swap(self, old: u64, new: u64) -> bool {
-        assert_eq!(self.0.get(), old);
-        self.0.set(new);
+        assert_eq!(self.load(), old);
+        match self {
+            Self::Own(word) => word.set(new),
+            Self::Sparse(words, idx) => drop(words.borrow_mut().insert(idx, new)),
+        }
         true
     }
 }
@@ -150,7 +153,7 @@ impl<'a> Entry for &'a HostEntry {
     type Cell = HostCell<'a>;
 
     fn cell(self, word: Word) -> HostCell<'a> {
-        HostCell(self.cell_of(word))
+        HostCell::Own(self.cell_of(word))
     }
 
     fn is_proved(self) -> bool {
@@ -174,38 +177,21 @@ impl<'a> Entry for &'a HostEntry {
     }
 }
 
-/// The maps for one decision.
-struct HostMaps<'a> {
-    lists: &'a Wanted,
-    marks: &'a Marks,
-    gate: &'a HashMap<u32, u64>,
-    bans: &'a HashMap<ClientKey, u64>,
-    clients: &'a HashMap<ClientKey, HostEntry>,
-    seen: &'a [Cell<u64>],
-    front: &'a [Cell<u64>],
-    budget: RefCell<&'a mut Budget>,
-}
-
-impl<'a> HostMaps<'a> {
-    fn seen_word(&self, word_idx: u32) -> HostCell<'a> {
-        HostCell(self.seen.get(word_idx as usize).expect("a word of SEEN"))
-    }
-}
-
-impl<'a> Maps for HostMaps<'a> {
+impl<'a> Maps for &'a HostPath {
     type Cell = HostCell<'a>;
     type Entry = &'a HostEntry;
 
     fn scope_word(&self, word_idx: u32) -> u64 {
-        self.lists.ports.iter().filter(|bit| bit.word_idx == word_idx).fold(0, |word, bit| word | bit.mask)
+        let bits = self.rules.wanted.ports.iter().filter(|bit| bit.word_idx == word_idx);
+        bits.fold(0, |word, bit| word | bit.mask)
     }
 
     fn is_own(&self, key: u64) -> bool {
-        self.lists.own.iter().any(|address| own_key(&packet_address(*address)) == key)
+        self.rules.wanted.own.iter().any(|address| own_key(&packet_address(*address)) == key)
     }
 
     fn gate_word(&self, word_idx: u32) -> u64 {
-        self.gate.get(&word_idx).copied().unwrap_or(0)
+        self.rules.gate.get(&word_idx).copied().unwrap_or(0)
     }
 
     fn count_listed(&self, _: Mark, _: u32) {}
@@ -215,7 +201,7 @@ impl<'a> Maps for HostMaps<'a> {
             Address::V4(octets) => IpAddr::from(octets),
             Address::V6(octets) => IpAddr::from(octets),
         };
-        self.marks.find(address)
+        self.rules.marks.find(address)
     }
 
     fn ban_until(&self, key: ClientKey) -> Option<u64> {
@@ -223,7 +209,7 @@ impl<'a> Maps for HostMaps<'a> {
     }
 
     fn seen(&self, word_idx: u32) -> Option<HostCell<'a>> {
-        Some(self.seen_word(word_idx))
+        Some(HostCell::Sparse(&self.seen, word_idx))
     }
 
     fn client(&self, key: ClientKey) -> Option<&'a HostEntry> {
@@ -254,8 +240,10 @@ impl<'a> Maps for HostMaps<'a> {
 
     fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> Fronted {
         let place = Place::of(key.0, rules.seed, FRONT_LINES);
-        let line = self.front.chunks_exact(SLOTS).nth(place.line_idx as usize).expect("a line of FRONT");
-        let slot_at = |idx: usize| HostCell(line.get(idx).expect("an index below SLOTS"));
+        let slot_at = |idx: usize| {
+            let slot_idx = u32::try_from(idx).expect("an index below SLOTS");
+            HostCell::Sparse(&self.front, place.line_idx * SLOTS as u32 + slot_idx)
+        };
         front::charge(slot_at, place.fingerprint, cost_ns, tau_ns, NOW_NS)
     }
 

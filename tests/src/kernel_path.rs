@@ -56,6 +56,12 @@ impl KernelPath {
         Ok(Events::open(&self.pins())?)
     }
 
+    /// Takes the pins away; programs and maps live on behind their descriptors.
+    pub fn unpin(&self) -> Result<()> {
+        kernel::detach(&self.folder.0, &[])?;
+        Ok(())
+    }
+
     /// What XDP returns for the frame (at least 14 bytes: the kernel takes no shorter one).
     pub fn run(&mut self, frame: &[u8]) -> Result<u32> {
         Ok(self.run_times(frame, 1)?.0)

@@ -31,6 +31,10 @@ pub mod kernel_path;
 
 pub mod world;
 
+pub mod twin;
+
+pub mod corpus;
+
 pub mod replay;
 
 pub mod accuracy;

@@ -40,8 +40,15 @@ pub fn v6_client(kind: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, u16::from(kind), 0, 0, 0, 0, 0x99)
 }
 
-/// A host's world is made anew for each row: the rows say nothing about each other.
+/// A world anew for each frame: frames say nothing about each other.
 pub fn host_world() -> HostPath {
+    thread_local! {
+        static FIRST: HostPath = make_host_world();
+    }
+    FIRST.with(HostPath::clone)
+}
+
+fn make_host_world() -> HostPath {
     let mut host = HostPath::new(lists());
     for key in clients(BANNED) {
         host.ban(key, JIFFIES + 1);
@@ -67,6 +74,12 @@ pub fn kernel_world() -> Result<KernelPath> {
     for key in clients(BAN_OVER) {
         bans.add(key, BanReason::Operator, 0, Some(Duration::ZERO), now_ns())?;
     }
+    arm(&kernel)?;
+    Ok(kernel)
+}
+
+/// Proves the clients of the kernel's world, and brings what they owe to its height.
+pub fn arm(kernel: &KernelPath) -> Result<()> {
     for (kind, owes) in OWING {
         for key in clients(kind) {
             kernel.charge.prove(key)?;
@@ -75,7 +88,7 @@ pub fn kernel_world() -> Result<KernelPath> {
             }
         }
     }
-    Ok(kernel)
+    Ok(())
 }
 
 /// Generous enough that only those who owe are over.

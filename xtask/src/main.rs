@@ -14,6 +14,8 @@ mod tidy;
 
 mod bench;
 
+mod fuzz;
+
 mod shell;
 
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ enum Command {
     Test(test::Test),
     /// fmt, clippy with warnings denied, tidy
     Lint,
+    /// Search for frames that the packet path gets wrong, on the host and against the kernel
+    Fuzz(fuzz::Fuzz),
     /// Measure: capacity, packets, proxy, sources (root)
     Bench(bench::Passed),
 }
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => bench::bench("demo", &args),
         Command::Test(args) => test::test(&args),
         Command::Lint => lint::lint(),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Bench(args) => bench::bench("bench", &args),
     };
     match done {

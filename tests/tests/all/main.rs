@@ -4,6 +4,7 @@
 mod accuracy;
 mod bad_days;
 mod cookies;
+mod corpus;
 mod gate;
 mod guard;
 mod interfaces;
