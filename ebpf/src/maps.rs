@@ -362,7 +362,9 @@ impl Maps for Kernel<'_> {
     fn is_own(&self, own_key: u64) -> bool {
         let near = OWN_NEAR.get_ptr(near_idx(own_key));
         // SAFETY: a map value, one aligned word.
-        near.is_some_and(|near| unsafe { read_volatile(near) } == own_key) || OWN.get_ptr(&own_key).is_some()
+        let is_near = near.is_some_and(|near| unsafe { read_volatile(near) } == own_key);
+        // A word that nobody has is 0, which is the key of `::` too.
+        (own_key != 0 && is_near) || OWN.get_ptr(&own_key).is_some()
     }
 
     #[inline(always)]

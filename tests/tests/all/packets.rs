@@ -324,6 +324,8 @@ fn ipv6_rows(table: &mut Table) {
     let stranger = "2001:db8:eeee::1".parse().expect("an address");
     let routed = ethernet(IPV6, &v6(v6_client(NEW), stranger, TCP, &tcp(PORT, SYN)));
     table.add("to another host by ipv6", routed, Verdict::OutOfScope, None);
+    let nowhere = ethernet(IPV6, &v6(v6_client(NEW), Ipv6Addr::UNSPECIFIED, TCP, &tcp(PORT, SYN)));
+    table.add("to the unspecified address", nowhere, Verdict::OutOfScope, None);
 }
 
 fn client_rows(table: &mut Table) {
