@@ -25,6 +25,7 @@ mod rules;
 mod slots;
 mod survey;
 mod syncookies;
+mod takeover;
 
 pub use attach::AttachError;
 pub use attachments::{Attachments, INTERFACES_MAX, Interface, Occasion, State};
@@ -110,6 +111,8 @@ pub enum Error {
     #[error(transparent)]
     Maps(#[from] MapsError),
     #[error(transparent)]
+    Remember(#[from] plane::BanError),
+    #[error(transparent)]
     Syncookies(#[from] SyncookiesError),
     #[error("the host's interfaces cannot be listed: {0}")]
     Interfaces(std::io::Error),
@@ -138,6 +141,8 @@ pub fn establish(
     guard: &Guard,
 ) -> Result<Established, Error> {
     let pins = PinDir::new(&config.pin_dir);
+    let is_first = pins.linked_interfaces().is_empty();
+    let seed = takeover::seed(&pins).unwrap_or_else(plane::fresh_seed);
     let mut loaded = load(&pins, config)?;
     let mut notes = Vec::new();
     let additions = Added::in_kernel(&pins)?.present();
@@ -146,11 +151,21 @@ pub fn establish(
         wanted.rules.flags &= !flags::SYN_COOKIES;
         notes.push(format!("SYN cookies are off: {error}"));
     }
-    Maps::open(&pins)?.apply(&wanted, plane::fresh_seed())?;
+    Maps::open(&pins)?.apply(&wanted, seed)?;
+    if is_first {
+        // Nothing of this layout ran yet: clients and bans that are there came from another.
+        plane::remember(&pins)?;
+    }
+    takeover::adopt_links(&pins);
     let mut attachments = Attachments::new(&pins, &config.interfaces, config.mode, listeners);
     attachments.begin()?;
     if let Err(error) = proof::attach(loaded.proof()?, &pins) {
         notes.push(format!("{error}; clients are proved when the gateway accepts them"));
+    }
+    takeover::clear(&pins);
+    // Not before: another layout's program knows no slots, and would go on with the map before.
+    if let Err(error) = resize(&pins, Capacities::of(config)) {
+        notes.push(format!("a map keeps its capacity: {error}"));
     }
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Established { pins, attachments, note, log: KernelLog::of(loaded.ebpf()) })

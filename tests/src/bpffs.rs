@@ -34,9 +34,34 @@ impl PinFolder {
     }
 }
 
+impl PinFolder {
+    /// Makes what is pinned look like another layout version's that had CLIENTS and BANS without slots.
+    pub fn as_version(&self, version: u32) -> Result<PathBuf> {
+        let (ours, theirs) = (self.versioned(), self.path.join(format!("v{version}")));
+        std::fs::create_dir(&theirs).with_context(|| format!("making {}", theirs.display()))?;
+        for pin in std::fs::read_dir(&ours)? {
+            let pin = pin?;
+            if pin.file_name().to_string_lossy().ends_with("_SLOTS") {
+                std::fs::remove_file(pin.path())?;
+            } else {
+                std::fs::rename(pin.path(), theirs.join(pin.file_name()))?;
+            }
+        }
+        std::fs::remove_dir(ours)?;
+        Ok(theirs)
+    }
+
+    /// Folders of layout versions, then the folder itself.
+    fn folders(&self) -> Vec<PathBuf> {
+        let inside = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let versions = inside.map(|entry| entry.path()).filter(|path| path.is_dir());
+        versions.chain(std::iter::once(self.path.clone())).collect()
+    }
+}
+
 impl Drop for PinFolder {
     fn drop(&mut self) {
-        for folder in [self.versioned(), self.path.clone()] {
+        for folder in self.folders() {
             let Ok(pins) = std::fs::read_dir(&folder) else { continue };
             for pin in pins.flatten() {
                 if let Err(error) = std::fs::remove_file(pin.path()) {

@@ -45,6 +45,11 @@ impl Place {
         self.pins.versioned()
     }
 
+    /// Makes the pins of an instance that ended another layout version's; the folder that they are in then.
+    pub fn age_pins(&self, version: u32) -> Result<PathBuf> {
+        self.pins.as_version(version)
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.folder().join("control.sock")
     }

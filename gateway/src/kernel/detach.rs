@@ -26,28 +26,25 @@ pub enum DetachError {
     Remove { path: PathBuf, source: io::Error },
 }
 
-/// Detaches from `interfaces` (empty: all). Removing a link's last pin detaches its program; a living
-/// keeper holds none open.
+/// Detaches from `interfaces` (empty: all), whichever layout version has them. Removing a link's last pin
+/// detaches its program; a living keeper holds none open.
 pub fn detach(instance: &Path, interfaces: &[String]) -> Result<Detached, DetachError> {
     let pins = PinDir::new(instance);
-    let linked = pins.linked_interfaces();
+    let versions: Vec<_> = std::iter::once(pins.clone()).chain(pins.others()).collect();
+    let linked = pins.linked_in_any();
     let chosen = if interfaces.is_empty() { linked.clone() } else { interfaces.to_vec() };
     if let Some(stranger) = chosen.iter().find(|name| !linked.contains(name)) {
         return Err(DetachError::NotAttached(stranger.clone()));
     }
-    for interface in &chosen {
-        remove(&pins.xdp_link(interface))?;
+    for link in versions.iter().flat_map(|pins| chosen.iter().map(|name| pins.xdp_link(name))) {
+        if link.exists() {
+            remove(&link)?;
+        }
     }
     let everything = linked.iter().all(|name| chosen.contains(name));
     if everything {
-        // Programs are gone: what cannot be put back is said, and does not keep the rest here.
-        if pins.map(maps::KEPT).exists()
-            && let Err(error) = syncookies::end(&pins)
-        {
-            tracing::warn!("{error}");
-        }
-        remove_folder(pins.path())?;
-        // The instance's folder may hold another version's pins: then it stays.
+        remove_versions(&versions)?;
+        // Somebody else's pins may be in the instance's folder: then it stays.
         match fs::remove_dir(instance) {
             Ok(()) | Err(_) => {}
         }
@@ -55,7 +52,20 @@ pub fn detach(instance: &Path, interfaces: &[String]) -> Result<Detached, Detach
     Ok(Detached { interfaces: chosen, everything })
 }
 
-fn remove_folder(path: &Path) -> Result<(), DetachError> {
+fn remove_versions(versions: &[PinDir]) -> Result<(), DetachError> {
+    for pins in versions {
+        // Programs are gone: what cannot be put back is said, and does not keep the rest here.
+        if pins.map(maps::KEPT).exists()
+            && let Err(error) = syncookies::end(pins)
+        {
+            tracing::warn!("{error}");
+        }
+        remove_folder(pins.path())?;
+    }
+    Ok(())
+}
+
+pub(super) fn remove_folder(path: &Path) -> Result<(), DetachError> {
     let failed = |source: io::Error| DetachError::Remove { path: path.to_owned(), source };
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

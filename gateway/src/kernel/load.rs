@@ -16,8 +16,9 @@ use weir_ebpf::abi::{self, maps, programs};
 
 use super::Config;
 use super::object::OBJECT;
-use super::resize::{Capacities, resize};
+use super::resize::Capacities;
 use super::slots::{fill_slots, make_maps};
+use super::takeover::adopt_maps;
 use crate::plane::PinDir;
 
 /// The object in the kernel: maps pinned, programs loaded and pinned, nothing attached.
@@ -77,6 +78,7 @@ pub fn load(pins: &PinDir, config: &Config) -> Result<Loaded, LoadError> {
         return Err(LoadError::Permission("CAP_BPF is missing".to_owned()));
     }
     make_folder(pins.path())?;
+    adopt_maps(pins)?;
     make_maps(pins, Capacities::of(config))?;
     let mut loader = EbpfLoader::new();
     for name in maps::ALL {
@@ -93,11 +95,6 @@ pub fn load(pins: &PinDir, config: &Config) -> Result<Loaded, LoadError> {
     pin_program(pins, programs::PACKETS, |path| packets.pin(path))?;
     let proof: &mut SockOps = program(&mut ebpf, programs::PROOF)?;
     proof.load().map_err(refused_program)?;
-    match resize(pins, Capacities::of(config)) {
-        // Losing an operator's ban is worse than a map that is larger than told.
-        Err(error @ LoadError::OperatorBans { .. }) => tracing::warn!("BANS keeps its capacity: {error}"),
-        resized => resized?,
-    }
     Ok(Loaded { ebpf })
 }
 
@@ -155,15 +152,24 @@ pub(super) fn check_pin(pins: &PinDir, name: &'static str) -> Result<(), LoadErr
     if !path.exists() {
         return Ok(());
     }
-    let info = MapInfo::from_pin(&path).map_err(|error| LoadError::Permission(error.to_string()))?;
+    match difference(&path, name)? {
+        None => Ok(()),
+        Some(difference) => {
+            let folder = pins.path().parent().unwrap_or(pins.path()).to_owned();
+            Err(LoadError::Foreign { path, folder, difference })
+        }
+    }
+}
+
+/// In what a pinned map differs from ours of that name.
+pub(super) fn difference(path: &Path, name: &str) -> Result<Option<String>, LoadError> {
+    let info = MapInfo::from_pin(path).map_err(|error| LoadError::Permission(error.to_string()))?;
     let found = (info.map_type().map(|kind| kind as u32).unwrap_or(0), info.key_size(), info.value_size());
     let (kind, key, value) = shape(name);
     if found == (kind as u32, key, value) {
-        return Ok(());
+        return Ok(None);
     }
-    let difference = format!("type, key and value bytes are {found:?}, not {:?}", (kind as u32, key, value));
-    let folder = pins.path().parent().unwrap_or(pins.path()).to_owned();
-    Err(LoadError::Foreign { path, folder, difference })
+    Ok(Some(format!("type, key and value bytes are {found:?}, not {:?}", (kind as u32, key, value))))
 }
 
 /// Type, key and value bytes of each map, as `maps.rs` of weir-ebpf declares them.

@@ -31,11 +31,11 @@ const FILLED_OF_8: usize = 7;
 /// The pin of a BANS that is not in its slot yet.
 const BANS_NEXT: &str = "BANS_NEXT";
 
-/// Gives both maps their capacity. Where that is refused, nothing changed that was not complete.
+/// Gives both maps their capacity. A map for which that is refused is as it was.
 pub fn resize(pins: &PinDir, wanted: Capacities) -> Result<(), LoadError> {
     let mut slots = Slots::open(pins)?;
-    resize_bans(pins, &mut slots, wanted.bans)?;
-    resize_clients(pins, &mut slots, wanted.clients)
+    let bans = resize_bans(pins, &mut slots, wanted.bans);
+    resize_clients(pins, &mut slots, wanted.clients).and(bans)
 }
 
 fn resize_clients(pins: &PinDir, slots: &mut Slots, capacity: u32) -> Result<(), LoadError> {

@@ -13,7 +13,7 @@ use crate::plane::PinDir;
 
 /// The interfaces that this instance's pins name, and those that are `wanted` beside them; in order of name.
 pub fn survey(pins: &PinDir, wanted: Option<(&Interfaces, &[SocketAddr])>) -> io::Result<Vec<Interface>> {
-    let (present, pinned) = (links()?, pins.linked_interfaces());
+    let (present, pinned) = (links()?, pins.linked_in_any());
     let find = |name: &str| present.iter().find(|link| link.name == name);
     let mut rows: Vec<_> = pinned.iter().map(|name| of_pin(name, find(name))).collect();
     if let Some((wanted, listeners)) = wanted {

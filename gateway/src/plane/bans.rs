@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::maps::{IterableMap as _, Map, MapData, MapError};
-use weir_ebpf::abi::{Ban, maps};
+use weir_ebpf::abi::{Ban, PROVED, maps};
 use weir_ebpf::seen::Place;
 
 use super::clock::jiffies_hz;
@@ -250,6 +250,22 @@ impl KernelRows {
     fn jiffies(&self) -> Result<u64, BanError> {
         kernel_jiffies(&self.maps, &self.charge)
     }
+}
+
+/// Tells a new SEEN of the clients and bans in maps that are older than it.
+pub fn remember(pins: &PinDir) -> Result<(), BanError> {
+    let (maps, charge) = (Maps::open(pins)?, Charge::open(pins)?);
+    for (key, entry) in maps.clients()? {
+        if entry.flags & PROVED != 0 {
+            charge.see(key)?;
+        }
+    }
+    // After the clients: who shares a cell with a ban is known by the ban's mark.
+    let bans: aya::maps::HashMap<MapData, u64, Ban> = open(pins, maps::BANS, Map::HashMap)?;
+    for key in bans.keys() {
+        charge.mark(ClientKey(in_bans(key)?), true)?;
+    }
+    Ok(())
 }
 
 /// The kernel's jiffies now: the program writes them, the map shows them.

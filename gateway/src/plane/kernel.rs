@@ -60,6 +60,12 @@ impl Charge {
         self.run(key, Op::Prove, Word::Requests, 0, &Limit::NONE).map(drop)
     }
 
+    /// Opens the gate for the client, for an epoch or two, if no ban has its cell.
+    pub(super) fn see(&self, key: ClientKey) -> Result<(), ChargeError> {
+        self.mark(key, true)?;
+        self.mark(key, false)
+    }
+
     /// Sends the client's packets to BANS first, or no longer.
     pub(super) fn mark(&self, key: ClientKey, banned: bool) -> Result<(), ChargeError> {
         let op = if banned { Op::Mark } else { Op::Unmark };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use weir_ebpf::abi::LAYOUT_VERSION;
 
-/// `[kernel] pin_dir` with the layout version appended: another version's pins are never opened.
+/// `[kernel] pin_dir` with the layout version appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinDir {
     path: PathBuf,
@@ -17,6 +17,19 @@ impl PinDir {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Folders that other layout versions of this instance left, the newest first.
+    pub fn others(&self) -> Vec<Self> {
+        let entries = self.path.parent().and_then(|instance| std::fs::read_dir(instance).ok());
+        let versions = entries.into_iter().flatten().filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let version: u32 = path.file_name()?.to_str()?.strip_prefix('v')?.parse().ok()?;
+            (path != self.path).then_some((version, path))
+        });
+        let mut versions: Vec<_> = versions.collect();
+        versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+        versions.into_iter().map(|(_, path)| Self { path }).collect()
     }
 
     pub fn map(&self, name: &str) -> PathBuf {
@@ -42,6 +55,18 @@ impl PinDir {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.filter_map(|name| name.strip_prefix(XDP_LINK).map(str::to_owned)).collect()
+    }
+}
+
+impl PinDir {
+    /// As [`PinDir::linked_interfaces`], whichever layout version has them; in order.
+    pub fn linked_in_any(&self) -> Vec<String> {
+        let others = self.others();
+        let mut names: Vec<_> =
+            std::iter::once(self).chain(&others).flat_map(Self::linked_interfaces).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 }
 

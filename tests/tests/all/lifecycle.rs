@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
+use weir_ebpf::abi::maps;
 use weir_tests::http::{self, Connection};
 use weir_tests::netns::Netns;
 use weir_tests::root::require_root;
@@ -212,6 +213,42 @@ fn a_reload_changes_limits_and_keeps_debts_and_a_wrong_file_changes_nothing() ->
                 .filter(|name| *name == "[kernel] clients")
         })?;
         assert!(weir.metrics()?.contains("weir_config_reload_ok 1"));
+        Ok(())
+    })
+}
+
+#[test]
+fn pins_of_another_layout_version_are_taken_over_or_taken_away() -> Result<()> {
+    on_own_loopback(|| {
+        let mut weir = Weir::start(|place| config(place, SLOW))?;
+        for expected in [200, 200, 200, 429] {
+            assert_eq!(status_of(&weir)?, expected);
+        }
+        weir.json(&["bans", "add", "127.0.0.9", "--json"])?;
+        assert!(weir.command(&["deny", "add", "192.0.2.77"])?.status.success());
+        weir.stop()?;
+        let older = weir.place.age_pins(1)?;
+        assert_eq!(weir.json(&["xdp", "status", "--json"])?[0]["mode"], "generic", "it is still on");
+        weir.start_again()?;
+        assert_eq!(status_of(&weir)?, 429, "the client still owes");
+        assert!(is_silent(&weir, "127.0.0.9")?, "the ban holds");
+        assert!(weir.json(&["deny", "list", "--json"])?.to_string().contains("192.0.2.77"), "and the list");
+        assert!(!older.exists(), "nothing of the older version is left");
+
+        weir.stop()?;
+        let newer = weir.place.age_pins(99)?;
+        std::fs::rename(newer.join(maps::SCOPE), newer.join(maps::CLIENTS))?;
+        weir.start_again()?;
+        assert_eq!(status_of(&weir)?, 200, "clients of a layout that is not ours begin anew");
+        assert!(weir.output().contains("entries of another layout are lost"), "{}", weir.output());
+        assert!(is_silent(&weir, "127.0.0.9")?, "the ban holds");
+        assert!(!newer.exists(), "nothing of the newer version is left");
+
+        weir.stop()?;
+        weir.place.age_pins(1)?;
+        let detached = weir.json(&["xdp", "detach", "--json"])?;
+        assert_eq!((&detached["interfaces"][0], &detached["everything"]), (&"lo".into(), &true.into()));
+        assert_eq!(weir.json(&["xdp", "status", "--json"])?[0]["mode"], "detached");
         Ok(())
     })
 }

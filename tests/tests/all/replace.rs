@@ -246,3 +246,23 @@ fn programs_replaced_and_maps_grown_and_shrunk_lose_no_packet_and_free_nobody() 
         start_again(weir, SMALL)
     })
 }
+
+#[test]
+fn another_layout_versions_program_is_replaced_without_a_gap() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    check(Duration::from_secs(8), |weir| {
+        let_pass(Duration::from_millis(500));
+        weir.stop()?;
+        let theirs = weir.place.age_pins(1)?;
+        let before = program_id(&theirs)?;
+        config(&weir.place, LARGE)?;
+        weir.start_again()?;
+        ensure!(program_id(&weir.place.pins())? != before, "the program was replaced");
+        ensure!(!theirs.exists(), "nothing of the other version is left");
+        ensure!(weir.status("/bans")? == clients(Class::Banned).count(), "bans are known");
+        let_pass(Duration::from_millis(300));
+        Ok(())
+    })
+}
