@@ -4,6 +4,8 @@ mod admin;
 
 mod bans;
 
+mod census;
+
 mod client;
 
 mod collector;
@@ -32,16 +34,17 @@ use tokio::sync::broadcast;
 
 use crate::config as weir_toml;
 use crate::kernel::Facts;
-use crate::plane::{Added, Maps};
+use crate::plane::{Added, Census, Maps};
 use crate::proxy;
 
 pub use admin::serve_admin;
+pub use census::take_census;
 pub use client::{AskError, ask, ask_with, follow};
 pub use collector::Collected;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
-    BanView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName, ListView, ListsView,
-    News, ReloadReport, Request, Status, WordView, duration_text,
+    BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName, ListView,
+    ListsView, News, ReloadReport, Request, Status, WordView, duration_text,
 };
 pub use reload::{Publish, Reloader, watch_files};
 pub use socket::{SocketError, listen, serve};
@@ -54,6 +57,8 @@ pub struct Parts {
     pub maps: Option<Arc<Maps>>,
     /// Swapped when interfaces come or go.
     pub facts: ArcSwap<Facts>,
+    /// The last one of CLIENTS.
+    pub census: ArcSwap<Option<Census>>,
     pub config: ArcSwap<weir_toml::Config>,
     pub reloader: Reloader,
     pub guarding: Guarding,

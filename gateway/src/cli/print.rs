@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::config::{Ceiling, Errors};
 use crate::control::{
-    BanView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport, Status, duration_text,
+    BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport, Status,
+    duration_text,
 };
 use crate::kernel::{Detached, Interface};
 use crate::run::Loaded;
@@ -82,6 +83,15 @@ pub(super) fn status(status: &Status) -> String {
     }
     if let Some(capacity) = status.kernel.clients_capacity {
         text.line("clients", format!("{capacity} entries, proved by {}", status.kernel.proof));
+        if let Some(CensusView { entries, proved, owing, evicted_owing }) = status.kernel.clients {
+            text.line("", format!("{entries} taken, {proved} proved, {owing} owe"));
+            if evicted_owing > 0 {
+                text.line(
+                    "",
+                    format!("about {evicted_owing} were evicted while they owed: raise [kernel] clients"),
+                );
+            }
+        }
     }
     if !status.kernel.guarded.is_empty() {
         text.block(&guarded(&status.kernel.guarded));

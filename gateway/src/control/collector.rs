@@ -86,6 +86,12 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
         [(&[("class", "syn")], syn), (&[("class", "tcp")], tcp), (&[("class", "other")], other)];
     counter(encoder, names::BUDGET_EXHAUSTED, &classes)?;
     lists(maps, encoder)?;
+    if let Some(census) = **parts.census.load() {
+        gauge(encoder, names::CLIENTS, census.entries)?;
+        gauge(encoder, names::CLIENTS_PROVED, census.proved)?;
+        gauge(encoder, names::CLIENTS_OWING, census.owing)?;
+        counter(encoder, names::EVICTED_OWING, &[(&[], census.evicted_owing)])?;
+    }
     counter(encoder, names::PROMOTIONS, &[(&[], maps.promoted().unwrap_or(0))])?;
     gauge(encoder, names::CLIENTS_CAPACITY, maps.capacity_of_clients().map_or(0, u64::from))
 }

@@ -93,6 +93,16 @@ pub struct Status {
     pub bans: usize,
 }
 
+/// What the last census of CLIENTS found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CensusView {
+    pub entries: u64,
+    pub proved: u64,
+    pub owing: u64,
+    /// Estimated from a sample.
+    pub evicted_owing: u64,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigView {
     pub file: String,
@@ -120,6 +130,8 @@ pub struct KernelView {
     pub interfaces: Vec<InterfaceView>,
     /// Entries that CLIENTS can hold.
     pub clients_capacity: Option<u32>,
+    /// At the last census; None before the first.
+    pub clients: Option<CensusView>,
     pub packets: Vec<CounterView>,
     /// Packets refused because their class's budget was spent.
     pub budget_exhausted: Option<BudgetView>,

@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::Parts;
 use super::message::{
-    BudgetView, ConfigView, CounterView, GuardView, InterfaceView, KernelView, MemoryView, Status, StoreView,
-    TableView,
+    BudgetView, CensusView, ConfigView, CounterView, GuardView, InterfaceView, KernelView, MemoryView,
+    Status, StoreView, TableView,
 };
-use crate::plane::now_ns;
+use crate::plane::{Census, now_ns};
 
 pub(super) fn status(parts: &Parts) -> Result<Status, String> {
     let now_ns = now_ns();
@@ -44,6 +44,7 @@ fn kernel(parts: &Parts) -> Result<KernelView, String> {
         proof: facts.proof.to_owned(),
         interfaces,
         clients_capacity: None,
+        clients: census(parts),
         packets: Vec::new(),
         budget_exhausted: None,
         guarded: GuardView::all(&parts.guarding.present()),
@@ -65,6 +66,11 @@ fn kernel(parts: &Parts) -> Result<KernelView, String> {
         })
         .collect();
     Ok(view)
+}
+
+fn census(parts: &Parts) -> Option<CensusView> {
+    let Census { entries, proved, owing, evicted_owing } = (**parts.census.load())?;
+    Some(CensusView { entries, proved, owing, evicted_owing })
 }
 
 /// Resident memory of this process; 0 where /proc does not say.

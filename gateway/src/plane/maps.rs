@@ -194,6 +194,23 @@ impl Maps {
         in_map(maps::CLIENTS, rows.collect())
     }
 
+    /// Shows at most `most` entries, in no order; those that come or go meanwhile may be missed.
+    pub fn visit_clients(
+        &self,
+        most: usize,
+        mut show: impl FnMut(ClientKey, ClientEntry),
+    ) -> Result<(), MapsError> {
+        for row in self.locked_clients().iter().take(most) {
+            match row {
+                Ok((key, entry)) => show(ClientKey(key), entry),
+                // Evicted between its key and its value.
+                Err(MapError::KeyNotFound | MapError::ElementNotFound) => {}
+                Err(source) => return in_map(maps::CLIENTS, Err(source)),
+            }
+        }
+        Ok(())
+    }
+
     /// What the last `charge` with [`weir_ebpf::abi::Op::Clock`] wrote.
     pub(super) fn told_jiffies(&self) -> Result<u64, MapsError> {
         in_map(maps::CLOCK, self.clock.get(&0, 0))

@@ -112,6 +112,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         facts: ArcSwap::from_pointee(facts),
         ceiling_bytes: ceiling.ceiling_bytes,
         started_ns: now_ns(),
+        census: ArcSwap::from_pointee(None),
         ready: AtomicBool::new(false),
         news: broadcast::Sender::new(NEWS),
         config: ArcSwap::from_pointee(config),
@@ -214,6 +215,7 @@ fn start_tasks(
     tokio::spawn(control::serve(socket, Arc::clone(parts), draining.clone()));
     tokio::spawn(control::watch_files(Arc::clone(parts)));
     tokio::spawn(control::follow_guard(Arc::clone(parts)));
+    tokio::spawn(control::take_census(Arc::clone(parts)));
     if let Some(events) = events {
         tokio::spawn(control::pump_events(Arc::clone(parts), events));
     }

@@ -204,6 +204,14 @@ pub mod collected {
         named("kernel_promotions", "Unproved sources that their debt earned an entry");
     pub const BUDGET_EXHAUSTED: Named =
         named("kernel_budget_exhausted", "Packets of unproved sources refused for want of budget, by class");
+    pub const CLIENTS: Named = named("kernel_clients", "Entries of CLIENTS at the last census");
+    pub const CLIENTS_PROVED: Named =
+        named("kernel_clients_proved", "Entries of clients that finished a handshake, at the last census");
+    pub const CLIENTS_OWING: Named = named("kernel_clients_owing", "Entries with a debt, at the last census");
+    pub const EVICTED_OWING: Named = named(
+        "kernel_evicted_owing",
+        "Entries evicted while they owed, estimated from a sample: CLIENTS is too small where this rises",
+    );
     pub const CLIENTS_CAPACITY: Named = named("kernel_clients_capacity", "Entries that CLIENTS can hold");
     pub const TABLE_CAPACITY: Named =
         named("process_table_capacity", "Clients that the process table can hold");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use weir::model::ClientKey;
-use weir::plane::{BanReason, Wanted, now_ns};
-use weir_ebpf::abi::{Rules, SEEN_CELLS};
+use weir::plane::{BanReason, Census, Memory, Wanted, now_ns};
+use weir_ebpf::abi::{Rules, SEEN_CELLS, Word};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortBit;
 use weir_ebpf::seen::Place;
@@ -177,5 +177,34 @@ fn a_ban_and_its_end_leave_whoever_shares_the_cell_alone() -> Result<()> {
         ["conforming", "conforming", "conforming"],
         "a successor counts what it finds"
     );
+    Ok(())
+}
+
+#[test]
+fn a_census_tells_when_those_who_owe_are_evicted() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let capacity = 4_096;
+    let kernel = load(8_080, ONE_EPOCH)?;
+    let limit = Limit::new(1, 60_000_000_000, 10).expect("a limit");
+    let mut memory = Memory::default();
+    let key = |bits: u32| ClientKey::v4((0x0a00_0000 | bits).to_be_bytes());
+    for client in 0..1_000 {
+        kernel.charge.take(key(client), Word::Requests, &limit, 1)?;
+    }
+    for client in 1_000..1_500 {
+        kernel.charge.prove(key(client))?;
+    }
+    let census = memory.census(&kernel.maps, now_ns())?;
+    assert_eq!(census, Census { entries: 1_500, proved: 1_500, owing: 1_000, evicted_owing: 0 });
+    assert_eq!(memory.census(&kernel.maps, now_ns())?, census, "nothing happened");
+    for client in 10_000..10_000 + 4 * capacity {
+        kernel.charge.prove(key(client))?;
+    }
+    let census = memory.census(&kernel.maps, now_ns())?;
+    assert_eq!(census.owing + census.evicted_owing, 1_000, "{census:?}");
+    assert!(census.evicted_owing >= 500, "the map was filled four times: {census:?}");
+    assert!(u64::from(capacity) >= census.entries, "{census:?}");
     Ok(())
 }

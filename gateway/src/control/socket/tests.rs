@@ -95,6 +95,7 @@ fn parts(file: &Path) -> Parts {
         added: Arc::new(Added::in_process()),
         ceiling_bytes: 1 << 30,
         started_ns: now_ns(),
+        census: ArcSwap::from_pointee(None),
         ready: AtomicBool::new(true),
         news: broadcast::Sender::new(8),
     }
