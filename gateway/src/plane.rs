@@ -20,7 +20,6 @@ use std::sync::Arc;
 use crate::model::{Client, ClientKey, Decision, Limit, Origin, Standing};
 
 pub use added::{Added, Additions, Named};
-pub use bans::{BanError, BanReason, BanRow, Bans, kernel_jiffies};
 pub use bans::{BanError, BanReason, BanRow, Bans, kernel_jiffies, remember};
 pub use census::{Census, Memory};
 pub use clock::{jiffies_hz, now_ns};
