@@ -12,6 +12,8 @@ const TTL: u8 = 64;
 pub enum Transport {
     Udp,
     Syn,
+    /// Of no connection.
+    Ack,
 }
 
 /// Where frames go.
@@ -82,6 +84,10 @@ impl Flow {
                 segment
                     .extend([0, 0, 0, 1, 0, 0, 0, 0, 0x60, 0x02, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 0x05, 0xb4]);
             }
+            // Sequence and acknowledgment 1, five words, ACK, a full window.
+            Transport::Ack => {
+                segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+            }
         }
         segment
     }
@@ -103,7 +109,7 @@ impl Transport {
     fn protocol(self) -> u8 {
         match self {
             Self::Udp => 17,
-            Self::Syn => 6,
+            Self::Syn | Self::Ack => 6,
         }
     }
 }

@@ -106,7 +106,7 @@ impl<'a> Testbed<'a> {
     pub fn generator(&self, flood: Flood) -> Result<Generator<'a>> {
         let port = match flood.transport {
             Transport::Udp => UDP_PORT,
-            Transport::Syn => TCP_PORT,
+            Transport::Syn | Transport::Ack => TCP_PORT,
         };
         let flow = Flow {
             source_mac: self.wire.mac(1),

@@ -16,6 +16,7 @@ use crate::weir::{Place, Weir, binary};
 
 /// The limit that every subject holds for a source.
 const PER_SECOND: u32 = 1_000;
+const PROVED_PER_SECOND: u32 = 1;
 /// The generator's IPv4 sources begin here.
 const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 0);
 
@@ -101,7 +102,7 @@ impl Subject {
                     if let Some(denied) = denied {
                         std::fs::write(place.folder().join(DENY_FILE), denied.list())?;
                     }
-                    place.write_config(&config(denied))?;
+                    place.write_config(&config(denied, prepare))?;
                     Weir::start_at(place)
                 })?;
                 prepare_sources(&weir, prepare, flood.sources)?;
@@ -137,14 +138,16 @@ impl Denied {
     }
 }
 
-fn config(denied: Option<Denied>) -> String {
+fn config(denied: Option<Denied>, prepare: Prepare) -> String {
+    // Who is proved is over the limit: else the stack is measured, to which everything is handed up.
+    let rate = if prepare == Prepare::Prove { PROVED_PER_SECOND } else { PER_SECOND };
     let deny = denied.map(|_| format!("deny = [\"{DENY_FILE}\"]\n")).unwrap_or_default();
     format!(
         "[[listener]]\naddress = \"0.0.0.0:{TCP_PORT}\"\n\n[[listener]]\naddress = \"[::]:{TCP_PORT}\"\n\n\
          [kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\n{deny}\n\
-         [limit.client]\npackets = {{ rate = \"{PER_SECOND}/s\", burst = {} }}\n\n\
+         [limit.client]\npackets = {{ rate = \"{rate}/s\", burst = {} }}\n\n\
          [[api]]\nname = \"self\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"ok\\n\" }}\n",
-        PER_SECOND * 2
+        rate * 2
     )
 }
 
