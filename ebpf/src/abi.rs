@@ -38,6 +38,7 @@ pub mod maps {
     pub const RULES: &str = "RULES";
     pub const ACTIVE: &str = "ACTIVE";
     pub const CLOCK: &str = "CLOCK";
+    pub const LEASES: &str = "LEASES";
     pub const EVENTS: &str = "EVENTS";
     pub const CLIENTS_SLOTS: &str = "CLIENTS_SLOTS";
     pub const BANS_SLOTS: &str = "BANS_SLOTS";
@@ -45,7 +46,7 @@ pub mod maps {
     pub const CLIENTS_BEFORE: &str = "CLIENTS_BEFORE";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 24] = [
         RULES,
         ACTIVE,
         SCOPE,
@@ -69,6 +70,7 @@ pub mod maps {
         EVENTS,
         CLOCK,
         KEPT,
+        LEASES,
     ];
 }
 
@@ -228,6 +230,38 @@ impl Ban {
     pub const OPERATOR: u32 = 2;
     /// No end.
     pub const FOR_EVER: u64 = u64::MAX;
+}
+
+/// Until when the packet path may drop, in `LEASES`: whoever must stay alive for that renews his. After
+/// one has run out nothing is dropped, until it is renewed or ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leases {
+    /// First jiffy that the lease does not cover, by [`Lease`]; 0: there is none.
+    pub ends: [u64; LEASES],
+}
+
+/// Whose lease: the index into [`Leases::ends`].
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// The keeper's: `[kernel] watchdog`.
+    Keeper = 0,
+    /// Of a configuration that waits to be confirmed.
+    Apply = 1,
+}
+
+/// Number of [`Lease`]s.
+pub const LEASES: usize = 2;
+
+impl Leases {
+    /// Whether one has run out.
+    #[inline(always)]
+    pub const fn over(&self, jiffies: u64) -> bool {
+        let [keeper, apply] = self.ends;
+        // One below 0 is above every jiffy: no lease never ends.
+        keeper.wrapping_sub(1) < jiffies || apply.wrapping_sub(1) < jiffies
+    }
 }
 
 /// Budget classes of the unproved.
@@ -432,6 +466,8 @@ pub enum Op {
     Mark = 6,
     /// Take the mark off; no entry is touched by either.
     Unmark = 7,
+    /// The lease [`charge_arg::WORD`] ends `n` jiffies from now; 0: there is none any more.
+    Lease = 8,
 }
 
 /// Positions in the arguments of `charge`.
@@ -439,7 +475,7 @@ pub mod charge_arg {
     pub const KEY: usize = 0;
     pub const OP: usize = 1;
     pub const WORD: usize = 2;
-    /// Units for CHARGE, ns for RAISE.
+    /// Units for CHARGE, ns for RAISE, jiffies for LEASE.
     pub const N: usize = 3;
     pub const INTERVAL: usize = 4;
     pub const TAU_NS: usize = 5;
@@ -497,6 +533,7 @@ impl ChargeAnswer {
 const _: () = {
     assert!(size_of::<ClientEntry>() == 64);
     assert!(size_of::<Ban>() == 16);
+    assert!(size_of::<Leases>() == 16);
     assert!(size_of::<Budget>() == 64);
     assert!(size_of::<Rules>() == 152);
     assert!(size_of::<AddedKey>() == 20);
@@ -507,7 +544,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{AddedKey, Ban, Budget, ClientEntry, Count, Event, Rules};
+    use super::{AddedKey, Ban, Budget, ClientEntry, Count, Event, Leases, Rules};
 
     // SAFETY: repr(C), integers only, no padding (sizes asserted above): every byte pattern is a value.
     unsafe impl aya::Pod for ClientEntry {}
@@ -515,6 +552,8 @@ mod user {
     unsafe impl aya::Pod for AddedKey {}
     // SAFETY: as ClientEntry.
     unsafe impl aya::Pod for Ban {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for Leases {}
     // SAFETY: as ClientEntry.
     unsafe impl aya::Pod for Budget {}
     // SAFETY: as ClientEntry.

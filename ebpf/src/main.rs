@@ -28,7 +28,11 @@ pub fn packets(ctx: XdpContext) -> u32 {
     let Some(rules) = maps::rules() else { return xdp_action::XDP_PASS };
     let length_bytes = ctx.length_bytes();
     let decided = decide(&ctx, length_bytes, &maps::Kernel(&ctx), rules);
-    let action = decided.verdict.action(rules.flags);
+    let action = match decided.verdict.action(rules.flags) {
+        // Where nobody is left to take a wrong rule back, dropping ends and counting goes on.
+        Action::Drop if maps::is_unattended() => Action::Pass,
+        action => action,
+    };
     let told = decided.verdict.is_drop().then_some(rules);
     if maps::count(decided.verdict.cell(action), length_bytes, told) {
         tell(&ctx, &decided, action, length_bytes);
@@ -75,6 +79,10 @@ pub extern "C" fn charge(ctx: *const u64) -> u32 {
     }
     if op == Op::Mark as u64 || op == Op::Unmark as u64 {
         return if maps::mark(key, op == Op::Mark as u64) { 0 } else { busy() };
+    }
+    if op == Op::Lease as u64 {
+        let set = maps::set_lease(arg(charge_arg::WORD), arg(charge_arg::N));
+        return if set { 0 } else { ChargeAnswer::error(EINVAL).0 };
     }
     let word = match arg(charge_arg::WORD) {
         0 => Word::Packets,

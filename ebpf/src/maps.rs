@@ -13,8 +13,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
     AddedKey, Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, GENERATION_BITS,
-    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Mark, NAME_BYTES, OWN_ADDRESSES, OWN_NEAR_WORDS,
-    PREFIXES_MAX, PROVED, Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
+    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES, OWN_ADDRESSES,
+    OWN_NEAR_WORDS, PREFIXES_MAX, PROVED, Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
 };
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate::GATE_WORDS;
@@ -90,6 +90,8 @@ static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 /// What user space found and has to put back; never read here.
 #[map]
 static KEPT: Array<u64> = Array::with_max_entries(KEPT_WORDS, 0);
+#[map]
+static LEASES: Array<Leases> = Array::with_max_entries(1, 0);
 
 /// The rules in force. User space writes the idle entry and flips ACTIVE, so what is read here stays as it is.
 #[inline(always)]
@@ -145,6 +147,33 @@ pub fn publish_jiffies() {
         // SAFETY: the map's only value, one aligned store.
         unsafe { write_volatile(word, jiffies()) };
     }
+}
+
+/// Whether nothing may be dropped, for whoever had to stay alive for it did not. Inline: a function of its
+/// own costs each drop 9 ns.
+#[inline(always)]
+pub fn is_unattended() -> bool {
+    let Some(leases) = LEASES.get_ptr(0) else { return false };
+    // SAFETY: the map's only value; each of its words is aligned and changes by single stores.
+    let ends = |idx: usize| unsafe { read_volatile((&raw const (*leases).ends).cast::<u64>().add(idx)) };
+    Leases { ends: [ends(Lease::Keeper as usize), ends(Lease::Apply as usize)] }.over(jiffies())
+}
+
+/// Has a lease end `jiffies_ahead` from now; 0: there is none any more. False: no such lease.
+#[inline(always)]
+pub fn set_lease(lease: u64, jiffies_ahead: u64) -> bool {
+    let idx = if lease == Lease::Keeper as u64 {
+        Lease::Keeper as usize
+    } else if lease == Lease::Apply as u64 {
+        Lease::Apply as usize
+    } else {
+        return false;
+    };
+    let Some(leases) = LEASES.get_ptr_mut(0) else { return false };
+    let end = if jiffies_ahead == 0 { 0 } else { jiffies().saturating_add(jiffies_ahead) };
+    // SAFETY: idx is one of the two above, so the word is inside the value; one aligned store.
+    unsafe { write_volatile((&raw mut (*leases).ends).cast::<u64>().add(idx), end) };
+    true
 }
 
 /// The client's entry. While the capacity changes it may still be in the map before: then it comes over

@@ -26,6 +26,7 @@ mod slots;
 mod survey;
 mod syncookies;
 mod takeover;
+mod watchdog;
 
 pub use attach::AttachError;
 pub use attachments::{Attachments, INTERFACES_MAX, Interface, Occasion, State};
@@ -45,13 +46,20 @@ pub use rules::wanted;
 pub use slots::{fill_slots, make_maps};
 pub use survey::survey;
 pub use syncookies::SyncookiesError;
+pub use watchdog::Watchdog;
 
 use std::net::SocketAddr;
 
 use weir_ebpf::abi::flags;
 
-use crate::plane::{Added, Maps, MapsError, PinDir};
+use crate::plane::{Added, Charge, ChargeError, Maps, MapsError, PinDir};
 use crate::{limit, plane};
+
+/// Whether the programs may drop: true too where the pins do not say otherwise.
+pub fn is_dropping(pins: &PinDir) -> bool {
+    let asked = Charge::open(pins).ok().zip(Maps::open(pins).ok());
+    !asked.is_some_and(|(charge, maps)| maps.is_unattended(&charge).unwrap_or(false))
+}
 
 /// What the kernel plane came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +104,7 @@ impl Facts {
 pub struct Established {
     pub pins: PinDir,
     pub attachments: Attachments,
+    pub watchdog: Watchdog,
     /// Why clients are not proved at their handshake.
     pub note: Option<String>,
     pub log: KernelLog,
@@ -114,6 +123,8 @@ pub enum Error {
     Remember(#[from] plane::BanError),
     #[error(transparent)]
     Syncookies(#[from] SyncookiesError),
+    #[error(transparent)]
+    Charge(#[from] ChargeError),
     #[error("the host's interfaces cannot be listed: {0}")]
     Interfaces(std::io::Error),
 }
@@ -156,6 +167,7 @@ pub fn establish(
         // Nothing of this layout ran yet: clients and bans that are there came from another.
         plane::remember(&pins)?;
     }
+    let watchdog = Watchdog::start(Charge::open(&pins)?, config.watchdog)?;
     takeover::adopt_links(&pins);
     let mut attachments = Attachments::new(&pins, &config.interfaces, config.mode, listeners);
     attachments.begin()?;
@@ -168,5 +180,5 @@ pub fn establish(
         notes.push(format!("a map keeps its capacity: {error}"));
     }
     let note = (!notes.is_empty()).then(|| notes.join("; "));
-    Ok(Established { pins, attachments, note, log: KernelLog::of(loaded.ebpf()) })
+    Ok(Established { pins, attachments, watchdog, note, log: KernelLog::of(loaded.ebpf()) })
 }

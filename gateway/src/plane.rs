@@ -30,6 +30,7 @@ pub use maps::{CounterRow, Maps, MapsError, Wanted};
 pub use pins::PinDir;
 pub use table::Table;
 pub use tries::ListCount;
+pub use weir_ebpf::abi::Lease;
 use weir_ebpf::abi::Word;
 use weir_ebpf::gcra::Outcome;
 

@@ -121,7 +121,7 @@ fn keep(
     listeners: Vec<Vec<std::net::TcpListener>>,
     established: Established,
 ) -> Result<ExitCode, Failure> {
-    let Established { pins, attachments, note, log } = established;
+    let Established { pins, attachments, watchdog, note, log } = established;
     if let Some(note) = &note {
         tracing::warn!("{note}");
     }
@@ -143,6 +143,7 @@ fn keep(
         attachments,
         maps: Arc::clone(&maps),
         log,
+        watchdog,
         program: program.into(),
         arguments,
         drain: config.proxy.timeouts.drain,

@@ -12,6 +12,15 @@ fn a_client_has_one_key_however_its_address_is_written() {
 }
 
 #[test]
+fn leases_run_out_at_their_jiffy_and_only_where_there_are_some() {
+    let over = |ends: [u64; LEASES], jiffies| Leases { ends }.over(jiffies);
+    assert!(!over([0, 0], 0) && !over([0, 0], u64::MAX));
+    for ends in [[100, 0], [0, 100], [100, 900], [900, 100]] {
+        assert!(!over(ends, 99) && over(ends, 100) && over(ends, 101), "{ends:?}");
+    }
+}
+
+#[test]
 fn an_answer_of_charge_comes_back_as_it_was_meant() {
     for debt_ns in [0, 1, 999, 1_000, 1_001, 15 * 60 * 1_000_000_000] {
         let (admitted, denied) = (ChargeAnswer::admitted(debt_ns), ChargeAnswer::denied(debt_ns));

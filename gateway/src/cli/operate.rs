@@ -16,7 +16,7 @@ use crate::control::{
     AskError, BanView, Explained, LOAD_BYTES_MAX, ListName, ListView, ListsView, News, ReloadReport, Request,
     Status, ask as ask_weir, ask_with, follow,
 };
-use crate::kernel::{detach, survey};
+use crate::kernel::{detach, is_dropping, survey};
 use crate::plane::PinDir;
 use crate::run::Exit;
 
@@ -137,7 +137,7 @@ pub(super) fn xdp(action: XdpAction, surroundings: &Surroundings) -> Result<(), 
             let wanted = config.as_ref().map(|config| (&config.kernel.interfaces, listeners.as_slice()));
             let rows =
                 survey(&PinDir::new(&folder), wanted).map_err(|error| (Exit::System, error.to_string()))?;
-            print::say(print::xdp(&rows, pins.json));
+            print::say(print::xdp(&rows, is_dropping(&PinDir::new(&folder)), pins.json));
             Ok(())
         }
         XdpAction::Detach { interfaces, pins } => {

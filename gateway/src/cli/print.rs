@@ -208,9 +208,9 @@ pub(super) fn news(news: &News) -> String {
     }
 }
 
-pub(super) fn xdp(interfaces: &[Interface], as_json: bool) -> String {
+pub(super) fn xdp(interfaces: &[Interface], drops: bool, as_json: bool) -> String {
     if as_json {
-        let row = |Interface { name, state, why }: &Interface| json!({ "interface": name, "mode": state.name(), "why": why });
+        let row = |Interface { name, state, why }: &Interface| json!({ "interface": name, "mode": state.name(), "why": why, "drops": drops });
         return format!("{:#}", json!(interfaces.iter().map(row).collect::<Vec<_>>()));
     }
     if interfaces.is_empty() {
@@ -221,7 +221,8 @@ pub(super) fn xdp(interfaces: &[Interface], as_json: bool) -> String {
             .trim_end()
             .to_owned()
     };
-    interfaces.iter().map(line).collect::<Vec<_>>().join("\n")
+    let note = (!drops).then(|| "nothing is dropped: the watchdog's time is over".to_owned());
+    interfaces.iter().map(line).chain(note).collect::<Vec<_>>().join("\n")
 }
 
 pub(super) fn detached(detached: &Detached, as_json: bool) -> String {

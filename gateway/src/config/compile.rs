@@ -26,6 +26,8 @@ use crate::proxy::{self, Bounds, Timeouts};
 /// More would be a mistake in a number: 64 Mi entries are 9 GB.
 const CLIENTS_MAX: u64 = 64 << 20;
 const WORKERS_MAX: u64 = 1_024;
+/// The keeper renews its lease four times in it.
+const WATCHDOG_MIN: Duration = Duration::from_secs(1);
 /// IFNAMSIZ without its end.
 const INTERFACE_BYTES_MAX: usize = 15;
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=16 << 20;
@@ -163,6 +165,7 @@ impl Compiler<'_> {
         kernel.observe = flag(&raw.observe, kernel.observe);
         kernel.unproved = self.unproved(raw.unproved.as_ref());
         kernel.syn_cookies = flag(&raw.syn_cookies, kernel.syn_cookies);
+        kernel.watchdog = raw.watchdog.as_ref().and_then(|watchdog| self.watchdog(watchdog));
         if let Some(pin_dir) = &raw.pin_dir {
             kernel.pin_dir = PathBuf::from(pin_dir.get_ref());
             if !kernel.pin_dir.is_absolute() {
@@ -170,6 +173,17 @@ impl Compiler<'_> {
             }
         }
         kernel
+    }
+
+    fn watchdog(&mut self, raw: &Spanned<String>) -> Option<Duration> {
+        if raw.get_ref() == "off" {
+            return None;
+        }
+        let time = self.time(raw)?;
+        if time < WATCHDOG_MIN {
+            self.findings.at(raw.span(), "`watchdog` is \"off\" or at least 1s: a restart takes a while");
+        }
+        Some(time)
     }
 
     fn not_both(&mut self, raw: &raw::Kernel, kernel: &kernel::Config) {

@@ -75,6 +75,7 @@ pub struct Kernel {
     pub pin_dir: Text,
     pub observe: Flag,
     pub malformed: Text,
+    pub watchdog: Text,
 }
 
 #[derive(Debug, Deserialize)]

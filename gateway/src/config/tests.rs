@@ -45,6 +45,8 @@ fn mistakes_are_named_with_their_place() {
         (&format!("{0}{0}", list("a", "deny", "")), "7:8", "another list"),
         (&list("a", "dney", ""), "3:10", "did you mean `deny`"),
         (&list("a", "allow", "dry_run = true"), "5:11", "cannot be tried"),
+        ("[kernel]\nwatchdog = \"500ms\"", "2:12", "at least 1s"),
+        ("[kernel]\nwatchdog = \"on\"", "2:12", "as in \"5s\""),
         ("[kernel]\npin_dir = \"bpf\"", "2:11", "absolute"),
         ("[kernel.unproved]\nsyn = \"0/s\"", "2:7", "cut off"),
         ("[kernel.unproved]\nsyn = \"20000\"", "2:7", "as in \"100/s\""),

@@ -154,6 +154,7 @@ impl Reloader {
                 bans: present.kernel.bans,
                 syn_cookies: present.kernel.syn_cookies,
                 pin_dir: present.kernel.pin_dir.clone(),
+                watchdog: present.kernel.watchdog,
                 ..fresh.kernel.clone()
             },
             ..fresh
@@ -180,6 +181,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
         ("[kernel] bans", old.bans != new.bans),
         ("[kernel] syn_cookies", old.syn_cookies != new.syn_cookies),
         ("[kernel] pin_dir", old.pin_dir != new.pin_dir),
+        ("[kernel] watchdog", old.watchdog != new.watchdog),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

@@ -1,6 +1,7 @@
 //! `[kernel]`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use weir_ebpf::abi::Sentence;
@@ -36,6 +37,8 @@ pub struct Config {
     pub observe: bool,
     /// `malformed = "drop"`: frames that cannot be parsed are dropped instead of left to the stack.
     pub drop_malformed: bool,
+    /// Without a keeper for so long nothing is dropped any more; None: dropping goes on.
+    pub watchdog: Option<Duration>,
 }
 
 impl Config {
@@ -127,6 +130,7 @@ impl Default for Config {
             pin_dir: PathBuf::from("/sys/fs/bpf/weir"),
             observe: false,
             drop_malformed: false,
+            watchdog: None,
         }
     }
 }

@@ -19,6 +19,7 @@ use super::handover::{Handover, HandoverError};
 use super::log::KernelLog;
 use super::netlink::Monitor;
 use super::privileges::drop_to_keeper;
+use super::watchdog::Watchdog;
 use super::{Attachments, Occasion, own_addresses};
 use crate::plane::{Maps, MapsError, now_ns};
 
@@ -30,6 +31,7 @@ pub struct Keeper {
     pub attachments: Attachments,
     pub maps: Arc<Maps>,
     pub log: KernelLog,
+    pub watchdog: Watchdog,
     /// The program and arguments that start the gateway.
     pub program: OsString,
     pub arguments: Vec<OsString>,
@@ -76,6 +78,7 @@ impl Keeper {
         let signals = signals().map_err(KeeperError::Signals)?;
         self.log.start();
         drop_to_keeper().map_err(KeeperError::Capabilities)?;
+        self.watchdog.keep();
         // Opened before the first reading, so that nothing falls between the two.
         let monitor = Monitor::open()
             .inspect_err(

@@ -183,6 +183,7 @@ pub(super) fn shape(name: &str) -> (MapType, u32, u32) {
         maps::LISTED => (MapType::PerCpuArray, 4, bytes(size_of::<abi::Count>())),
         maps::NAMES => (MapType::Array, 4, bytes(abi::NAME_BYTES)),
         maps::ADDED => (MapType::Hash, bytes(size_of::<abi::AddedKey>()), 8),
+        maps::LEASES => (MapType::Array, 4, bytes(size_of::<abi::Leases>())),
         maps::BANS => (MapType::Hash, 8, bytes(size_of::<abi::Ban>())),
         maps::CLIENTS | maps::CLIENTS_BEFORE => (MapType::LruHash, 8, bytes(size_of::<abi::ClientEntry>())),
         maps::LISTENERS => (MapType::LruHash, 8, 8),

@@ -1,8 +1,11 @@
 //! The program `charge`, by test run: the one way in which user space changes a client's entry.
 
-use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _};
-use weir_ebpf::abi::{ChargeAnswer, Op, Word, charge_arg, programs};
+use std::time::Duration;
 
+use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _};
+use weir_ebpf::abi::{ChargeAnswer, Lease, Op, Word, charge_arg, programs};
+
+use super::clock::jiffies_hz;
 use super::pins::PinDir;
 use crate::model::{ClientKey, Decision, Limit, Standing};
 
@@ -77,6 +80,21 @@ impl Charge {
         self.run(ClientKey(0), Op::Clock, Word::Requests, 0, &Limit::NONE).map(drop)
     }
 
+    /// From now on the packet path may drop for `length`, unless the lease is renewed or ended.
+    pub fn grant(&self, lease: Lease, length: Duration) -> Result<(), ChargeError> {
+        let ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        self.lease(lease, ms.saturating_mul(jiffies_hz()).div_ceil(1_000).max(1))
+    }
+
+    /// Ends a lease: it is in nobody's way any more.
+    pub fn end(&self, lease: Lease) -> Result<(), ChargeError> {
+        self.lease(lease, 0)
+    }
+
+    fn lease(&self, lease: Lease, jiffies: u64) -> Result<(), ChargeError> {
+        self.run_word(ClientKey(0), Op::Lease, lease as u64, jiffies, &Limit::NONE).map(drop)
+    }
+
     fn run(
         &self,
         key: ClientKey,
@@ -85,11 +103,22 @@ impl Charge {
         n: u64,
         limit: &Limit,
     ) -> Result<ChargeAnswer, ChargeError> {
+        self.run_word(key, op, word as u64, n, limit)
+    }
+
+    fn run_word(
+        &self,
+        key: ClientKey,
+        op: Op,
+        word: u64,
+        n: u64,
+        limit: &Limit,
+    ) -> Result<ChargeAnswer, ChargeError> {
         let mut options = RawTracePointRunOptions::new();
         for (idx, value) in [
             (charge_arg::KEY, key.0),
             (charge_arg::OP, op as u64),
-            (charge_arg::WORD, word as u64),
+            (charge_arg::WORD, word),
             (charge_arg::N, n),
             (charge_arg::INTERVAL, limit.interval),
             (charge_arg::TAU_NS, limit.tau_ns),

@@ -7,12 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
-use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Count, OWN_NEAR_WORDS, Rules, flags, maps};
+use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Count, Leases, OWN_NEAR_WORDS, Rules, flags, maps};
 use weir_ebpf::packet::Address;
 use weir_ebpf::scope::{PortBit, SCOPE_WORDS, near_idx, own_key};
 use weir_ebpf::verdict::{COUNTER_CELLS, cell_labels};
 
 use super::clock::now_ns;
+use super::kernel::{Charge, ChargeError};
 use super::lists::List;
 use super::pins::PinDir;
 use super::tries::{ListCount, Tries};
@@ -28,6 +29,7 @@ pub struct Maps {
     counters: PerCpuArray<MapData, Count>,
     budget: PerCpuArray<MapData, Budget>,
     clock: Array<MapData, u64>,
+    leases: Array<MapData, Leases>,
 }
 
 /// What `apply` changes, under one lock.
@@ -102,6 +104,7 @@ impl Maps {
             counters: open(pins, maps::COUNTERS, Map::PerCpuArray)?,
             budget: open(pins, maps::BUDGET, Map::PerCpuArray)?,
             clock: open(pins, maps::CLOCK, Map::Array)?,
+            leases: open(pins, maps::LEASES, Map::Array)?,
         })
     }
 
@@ -209,6 +212,13 @@ impl Maps {
             }
         }
         Ok(())
+    }
+
+    /// Whether the packet path drops nothing because a lease has run out; `charge` tells the time.
+    pub fn is_unattended(&self, charge: &Charge) -> Result<bool, ChargeError> {
+        charge.tell_jiffies()?;
+        let leases = self.leases.get(&0, 0).unwrap_or_default();
+        Ok(leases.over(self.told_jiffies().unwrap_or_default()))
     }
 
     /// What the last `charge` with [`weir_ebpf::abi::Op::Clock`] wrote.
