@@ -15,6 +15,7 @@ mod planes;
 mod replace;
 mod resize;
 mod rig;
+mod unattended;
 mod verifier;
 
 mod peers;
