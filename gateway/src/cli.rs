@@ -195,6 +195,12 @@ enum XdpAction {
         #[command(flatten)]
         pins: Pins,
     },
+    /// What the kernel plane needs of this kernel, and what is there; exit code 3 if something is not
+    Probe {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Take programs, links and pins away: everything, or from some interfaces
     Detach {
         #[arg(value_name = "IFACE")]

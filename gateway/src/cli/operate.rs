@@ -16,7 +16,7 @@ use crate::control::{
     AskError, BanView, Explained, LOAD_BYTES_MAX, ListName, ListView, ListsView, News, ReloadReport, Request,
     Status, ask as ask_weir, ask_with, follow,
 };
-use crate::kernel::{detach, is_dropping, survey};
+use crate::kernel::{Found, detach, is_dropping, probe, survey};
 use crate::plane::PinDir;
 use crate::run::Exit;
 
@@ -139,6 +139,14 @@ pub(super) fn xdp(action: XdpAction, surroundings: &Surroundings) -> Result<(), 
                 survey(&PinDir::new(&folder), wanted).map_err(|error| (Exit::System, error.to_string()))?;
             print::say(print::xdp(&rows, is_dropping(&PinDir::new(&folder)), pins.json));
             Ok(())
+        }
+        XdpAction::Probe { json } => {
+            let rows = probe();
+            print::say(print::probed(&rows, json));
+            match rows.iter().filter(|(_, found)| *found != Found::Yes).count() {
+                0 => Ok(()),
+                n => Err((Exit::System, format!("{n} of {} are missing or cannot be asked for", rows.len()))),
+            }
         }
         XdpAction::Detach { interfaces, pins } => {
             let folder = pin_dir(&pins, surroundings)?;

@@ -11,7 +11,7 @@ use crate::control::{
     BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport, Status,
     duration_text,
 };
-use crate::kernel::{Detached, Interface};
+use crate::kernel::{Detached, Feature, Found, Interface};
 use crate::run::Loaded;
 
 /// Writes a line to standard output. False: nobody reads it any more (`weir watch | head`), which is
@@ -223,6 +223,26 @@ pub(super) fn xdp(interfaces: &[Interface], drops: bool, as_json: bool) -> Strin
     };
     let note = (!drops).then(|| "nothing is dropped: the watchdog's time is over".to_owned());
     interfaces.iter().map(line).chain(note).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn probed(rows: &[(Feature, Found)], as_json: bool) -> String {
+    let said = |found: &Found| match found {
+        Found::Yes => "yes",
+        Found::No => "no",
+        Found::Unknown(_) => "unknown",
+    };
+    if as_json {
+        let row = |(Feature { name, since, why, .. }, found): &(Feature, Found)| {
+            let error = if let Found::Unknown(error) = found { Some(error) } else { None };
+            json!({ "feature": name, "since": since, "why": why, "found": said(found), "error": error })
+        };
+        return format!("{:#}", json!(rows.iter().map(row).collect::<Vec<_>>()));
+    }
+    let line = |(Feature { name, since, why, .. }, found): &(Feature, Found)| {
+        let error = if let Found::Unknown(error) = found { format!(": {error}") } else { String::new() };
+        format!("{name:<28} {since:<5} {:<8} {why}{error}", said(found))
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 pub(super) fn detached(detached: &Detached, as_json: bool) -> String {

@@ -16,6 +16,7 @@ use weir_ebpf::abi::{self, maps, programs};
 
 use super::Config;
 use super::object::OBJECT;
+use super::probe;
 use super::resize::Capacities;
 use super::slots::{fill_slots, make_maps};
 use super::takeover::adopt_maps;
@@ -64,7 +65,9 @@ pub enum LoadError {
         "{bans} bans are an operator's and do not fit [kernel] bans = {capacity}: lift some by `weir bans rm`, or raise it"
     )]
     OperatorBans { bans: usize, capacity: u32 },
-    #[error("this kernel cannot run the program: {0}; Weir needs Linux 6.1 or newer")]
+    #[error(
+        "this kernel cannot run the program: {0}; Weir needs Linux 6.1 or newer (`weir xdp probe` lists what it asks for)"
+    )]
     Kernel(String),
 }
 
@@ -232,7 +235,8 @@ fn refused_program(error: ProgramError) -> LoadError {
         ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(EPERM) => {
             LoadError::Permission(io_error.to_string())
         }
-        _ => LoadError::Kernel(with_sources(&error)),
+        // A verifier's log helps nobody whose kernel is simply too old.
+        _ => LoadError::Kernel(probe::lacks().unwrap_or_else(|| with_sources(&error))),
     }
 }
 
@@ -249,7 +253,7 @@ fn refused(error: &io::Error, what: &str) -> LoadError {
 }
 
 /// The error and what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
