@@ -34,6 +34,7 @@ pub mod maps {
     pub const OWN: &str = "OWN";
     pub const OWN_NEAR: &str = "OWN_NEAR";
     pub const SCOPE: &str = "SCOPE";
+    pub const PORTS: &str = "PORTS";
     pub const COUNTERS: &str = "COUNTERS";
     pub const RULES: &str = "RULES";
     pub const ACTIVE: &str = "ACTIVE";
@@ -46,10 +47,11 @@ pub mod maps {
     pub const CLIENTS_BEFORE: &str = "CLIENTS_BEFORE";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 25] = [
         RULES,
         ACTIVE,
         SCOPE,
+        PORTS,
         OWN,
         OWN_NEAR,
         GATE,
@@ -106,8 +108,9 @@ pub const PREFIXES_MAX: u32 = 1 << 21;
 pub const PREFIXES_DEFAULT: u32 = 16_384;
 /// Capacity of each trie of prefixes: two generations. Tries allocate as they fill.
 pub const TRIE_PREFIXES: u32 = 2 * (PREFIXES_MAX + OWN_ADDRESSES);
-/// Cells of `LISTED` and `NAMES`; cell 0 is nobody's.
+/// Cells of `LISTED`; cell 0 is nobody's. `NAMES` has the names of these, then those of the port rules.
 pub const LIST_CELLS: u32 = 256;
+pub const NAME_CELLS: u32 = LIST_CELLS + PORT_RULES;
 /// Bytes of a name in `NAMES`.
 pub const NAME_BYTES: usize = 64;
 /// Capacity of `OWN`, in addresses of this host.
@@ -269,12 +272,40 @@ impl Leases {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Syn = 0,
+    /// Any other segment: without an entry and without a socket an ACK or RST out of nowhere.
     Tcp = 1,
-    Other = 2,
+    Udp = 2,
+    /// ICMP echo requests.
+    Echo = 3,
+    Fragment = 4,
+    /// What port rules put apart from their kind.
+    Apart = 5,
 }
 
 /// Number of [`Class`]es.
-pub const CLASSES: usize = 3;
+pub const CLASSES: usize = 6;
+
+/// Numbers of port rules: 0 is "not protected", 1 the rule of ports that no other names.
+pub const PORT_RULES: u32 = 64;
+pub const PORT_RULE_DEFAULT: u8 = 1;
+
+/// What one port rule says; a row of `PORTS`, of which each generation of SCOPE has [`PORT_RULES`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRow {
+    /// Units that a packet costs, a byte for each [`Class`] that it is of by itself.
+    pub weights: [u8; 8],
+    /// Number of the [`Class`] that unproved packets draw on, plus 1; 0: the packet's own.
+    pub class: u32,
+    /// Bits of `flags`: only [`flags::OBSERVE`].
+    pub flags: u32,
+}
+
+impl Default for PortRow {
+    fn default() -> Self {
+        Self { weights: [1; 8], class: 0, flags: 0 }
+    }
+}
 
 /// What one CPU has spent in the present tick, in `BUDGET`.
 #[repr(C)]
@@ -288,6 +319,7 @@ pub struct Budget {
     pub listener_syns: u32,
     /// Unproved sources that got an entry in this tick.
     pub promotions: u32,
+    pub spare: u32,
     /// Packets refused since load because the class's budget was spent.
     pub exhausted: [u64; CLASSES],
     /// Unproved sources that got an entry since load.
@@ -330,6 +362,8 @@ pub struct Rules {
     pub lists: u64,
     /// Unproved sources that a CPU may give an entry in a tick.
     pub promotions_per_tick: u64,
+    /// The generation of SCOPE and PORTS that holds.
+    pub scope: u64,
 }
 
 /// What all lists together say about a source: the value of LISTS, found by the longest prefix. User
@@ -534,8 +568,9 @@ const _: () = {
     assert!(size_of::<ClientEntry>() == 64);
     assert!(size_of::<Ban>() == 16);
     assert!(size_of::<Leases>() == 16);
-    assert!(size_of::<Budget>() == 64);
-    assert!(size_of::<Rules>() == 152);
+    assert!(size_of::<Budget>() == 104);
+    assert!(size_of::<PortRow>() == 16);
+    assert!(size_of::<Rules>() == 184);
     assert!(size_of::<AddedKey>() == 20);
     assert!(size_of::<Count>() == 32);
     assert!(size_of::<Event>() == 32);
@@ -544,7 +579,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{AddedKey, Ban, Budget, ClientEntry, Count, Event, Leases, Rules};
+    use super::{AddedKey, Ban, Budget, ClientEntry, Count, Event, Leases, PortRow, Rules};
 
     // SAFETY: repr(C), integers only, no padding (sizes asserted above): every byte pattern is a value.
     unsafe impl aya::Pod for ClientEntry {}
@@ -556,6 +591,8 @@ mod user {
     unsafe impl aya::Pod for Leases {}
     // SAFETY: as ClientEntry.
     unsafe impl aya::Pod for Budget {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for PortRow {}
     // SAFETY: as ClientEntry.
     unsafe impl aya::Pod for Rules {}
     // SAFETY: as ClientEntry.

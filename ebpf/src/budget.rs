@@ -1,7 +1,7 @@
 //! What the unproved may pass together: packets by class, tick and CPU. Per-CPU memory, so there is
 //! nothing to lock; ticks are counted in jiffies, so there is no clock to read. A flood of sources ends here.
 
-use crate::abi::{Budget, Class, Count, Rules};
+use crate::abi::{Budget, CLASSES, Count, Rules};
 
 /// Begins a new tick where one has begun.
 #[inline(always)]
@@ -9,7 +9,7 @@ pub fn roll(budget: &mut Budget, rules: &Rules, jiffies: u64) {
     let tick = jiffies >> (rules.tick_shift & 63);
     if budget.tick != tick {
         budget.tick = tick;
-        budget.used = [0; 3];
+        budget.used = [0; CLASSES];
         budget.cookies = 0;
         budget.listener_syns = 0;
         budget.promotions = 0;
@@ -18,15 +18,14 @@ pub fn roll(budget: &mut Budget, rules: &Rules, jiffies: u64) {
 
 /// Whether the class may pass another packet in this tick; refusals are counted.
 #[inline(always)]
-pub fn has_room(budget: &mut Budget, rules: &Rules, class: Class) -> bool {
-    let Budget { used: [syn, tcp, other], exhausted: [no_syn, no_tcp, no_other], .. } = budget;
-    let [for_syn, for_tcp, for_other] = rules.budget;
-    let (used, refused, room) = match class {
-        Class::Syn => (syn, no_syn, for_syn),
-        Class::Tcp => (tcp, no_tcp, for_tcp),
-        Class::Other => (other, no_other, for_other),
+pub fn has_room(budget: &mut Budget, rules: &Rules, class_idx: usize) -> bool {
+    let Budget { used, exhausted, .. } = budget;
+    let (Some(used), Some(refused), Some(room)) =
+        (used.get(class_idx), exhausted.get_mut(class_idx), rules.budget.get(class_idx))
+    else {
+        return false;
     };
-    if u64::from(*used) < room {
+    if u64::from(*used) < *room {
         return true;
     }
     *refused = refused.wrapping_add(1);
@@ -35,14 +34,10 @@ pub fn has_room(budget: &mut Budget, rules: &Rules, class: Class) -> bool {
 
 /// Notes that a packet of the class passed.
 #[inline(always)]
-pub fn spend(budget: &mut Budget, class: Class) {
-    let [syn, tcp, other] = &mut budget.used;
-    let used = match class {
-        Class::Syn => syn,
-        Class::Tcp => tcp,
-        Class::Other => other,
-    };
-    *used = used.wrapping_add(1);
+pub fn spend(budget: &mut Budget, class_idx: usize) {
+    if let Some(used) = budget.used.get_mut(class_idx) {
+        *used = used.wrapping_add(1);
+    }
 }
 
 /// Whether an event of this count may be sent in this tick; counts it. One count's flood does not hide

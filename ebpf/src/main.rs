@@ -28,13 +28,13 @@ pub fn packets(ctx: XdpContext) -> u32 {
     let Some(rules) = maps::rules() else { return xdp_action::XDP_PASS };
     let length_bytes = ctx.length_bytes();
     let decided = decide(&ctx, length_bytes, &maps::Kernel(&ctx), rules);
-    let action = match decided.verdict.action(rules.flags) {
+    let action = match decided.verdict.action(decided.flags) {
         // Where nobody is left to take a wrong rule back, dropping ends and counting goes on.
         Action::Drop if maps::is_unattended() => Action::Pass,
         action => action,
     };
     let told = decided.verdict.is_drop().then_some(rules);
-    if maps::count(decided.verdict.cell(action), length_bytes, told) {
+    if maps::count(decided.verdict.cell(decided.rule, action), length_bytes, told) {
         tell(&ctx, &decided, action, length_bytes);
     }
     match action {

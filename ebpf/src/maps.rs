@@ -13,8 +13,9 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
     AddedKey, Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, GENERATION_BITS,
-    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES, OWN_ADDRESSES,
-    OWN_NEAR_WORDS, PREFIXES_MAX, PROVED, Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
+    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES, NAME_CELLS,
+    OWN_ADDRESSES, OWN_NEAR_WORDS, PORT_RULES, PREFIXES_MAX, PROVED, PortRow, Rules, SEEN_CELLS,
+    TRIE_PREFIXES, Word, list_key4, list_key6, slot,
 };
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate::GATE_WORDS;
@@ -46,7 +47,9 @@ static RULES: Array<Rules> = Array::with_max_entries(2, 0);
 #[map]
 static ACTIVE: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
-static SCOPE: Array<u64> = Array::with_max_entries(SCOPE_WORDS, 0);
+static SCOPE: Array<u64> = Array::with_max_entries(SCOPE_WORDS, MMAPABLE);
+#[map]
+static PORTS: Array<PortRow> = Array::with_max_entries(2 * PORT_RULES, 0);
 #[map]
 static OWN: HashMap<u64, u64> = HashMap::with_max_entries(OWN_ADDRESSES, 0);
 /// Keys of OWN where they can be read without a look-up in a hash; those that share a word stand in OWN alone.
@@ -62,7 +65,7 @@ static LISTS6: LpmTrie<[u32; 5], Mark> = LpmTrie::with_max_entries(TRIE_PREFIXES
 static LISTED: PerCpuArray<Count> = PerCpuArray::with_max_entries(LIST_CELLS, 0);
 /// Whose cells those are; written and read by user space.
 #[map]
-static NAMES: Array<[u8; NAME_BYTES]> = Array::with_max_entries(LIST_CELLS, 0);
+static NAMES: Array<[u8; NAME_BYTES]> = Array::with_max_entries(NAME_CELLS, 0);
 /// What operators added to the lists, kept here so that it survives the process that wrote it.
 #[map]
 static ADDED: HashMap<AddedKey, u64> = HashMap::with_max_entries(PREFIXES_MAX, NO_PREALLOC);
@@ -385,6 +388,12 @@ impl Maps for Kernel<'_> {
     #[inline(always)]
     fn scope_word(&self, word_idx: u32) -> u64 {
         scope_word(word_idx)
+    }
+
+    #[inline(always)]
+    fn port_row(&self, generation: u64, rule: u8) -> PortRow {
+        let row_idx = (generation & 1) as u32 * PORT_RULES + u32::from(rule) % PORT_RULES;
+        PORTS.get(row_idx).copied().unwrap_or_default()
     }
 
     #[inline(always)]

@@ -1,12 +1,12 @@
 //! The packet path: a frame goes in, a verdict comes out. One function on one screen; the maps are a
 //! trait, so that the very same path runs in the kernel and on a host.
 
-use crate::abi::{Budget, Class, ClientKey, Mark, Rules, Sentence, Word, flags};
+use crate::abi::{Budget, Class, ClientKey, Mark, PortRow, Rules, Sentence, Word, flags};
 use crate::frame::Frame;
 use crate::front::Fronted;
 use crate::gcra::{self, Cell, Charged, Limit};
 use crate::packet::{Address, Packet, parse};
-use crate::scope::{PortBit, SourceKind, own_key};
+use crate::scope::{PortCell, SourceKind, own_key};
 use crate::verdict::Verdict;
 use crate::{budget, front, gate, hot, seen};
 
@@ -16,6 +16,8 @@ pub trait Maps {
     type Entry: Entry<Cell = Self::Cell>;
 
     fn scope_word(&self, word_idx: u32) -> u64;
+    /// What a port rule of the generation says.
+    fn port_row(&self, generation: u64, rule: u8) -> PortRow;
     /// Whether an address of this host has this key.
     fn is_own(&self, own_key: u64) -> bool;
     /// A word of GATE.
@@ -66,20 +68,48 @@ pub struct Decided {
     pub verdict: Verdict,
     /// None where parsing did not get that far.
     pub packet: Option<Packet>,
+    /// The port rule that it fell under; 0 for none.
+    pub rule: u8,
+    /// The flags of the rules and of that rule.
+    pub flags: u64,
+}
+
+/// What the port rule makes of a packet.
+#[derive(Clone, Copy)]
+struct Terms {
+    /// What it is by itself.
+    kind: Class,
+    /// Position of the budget that it draws on when its source is unproved.
+    class_idx: usize,
+    /// Units that it costs.
+    weight: u64,
+    flags: u64,
 }
 
 /// Judges a frame.
 #[inline(always)]
 pub fn decide<F: Frame + ?Sized, M: Maps>(frame: &F, length_bytes: u32, maps: &M, rules: &Rules) -> Decided {
     match parse(frame) {
-        Ok(packet) => Decided { verdict: judge(&packet, length_bytes, maps, rules), packet: Some(packet) },
-        Err(verdict) => Decided { verdict, packet: None },
+        Ok(packet) => {
+            let rule = rule_of(&packet, maps, rules);
+            let terms = terms(&packet, rule, maps, rules);
+            let verdict = judge(&packet, rule, terms, length_bytes, maps, rules);
+            Decided { verdict, packet: Some(packet), rule, flags: terms.flags }
+        }
+        Err(verdict) => Decided { verdict, packet: None, rule: 0, flags: rules.flags },
     }
 }
 
 #[inline(always)]
-fn judge<M: Maps>(packet: &Packet, length_bytes: u32, maps: &M, rules: &Rules) -> Verdict {
-    if !in_scope(packet, maps, rules) {
+fn judge<M: Maps>(
+    packet: &Packet,
+    rule: u8,
+    terms: Terms,
+    length_bytes: u32,
+    maps: &M,
+    rules: &Rules,
+) -> Verdict {
+    if rule == 0 {
         return Verdict::OutOfScope;
     }
     match SourceKind::of(&packet.source) {
@@ -104,19 +134,35 @@ fn judge<M: Maps>(packet: &Packet, length_bytes: u32, maps: &M, rules: &Rules) -
     match entry {
         Some(entry) if entry.is_proved() => {
             seen::see(cell, place, epoch);
-            proved(entry, packet.class(), length_bytes, jiffies, maps, rules)
+            proved(entry, terms, length_bytes, jiffies, maps, rules)
         }
-        entry => unproved(key, entry, packet.class(), jiffies, maps, rules),
+        entry => unproved(key, entry, terms, jiffies, maps, rules),
     }
 }
 
+/// The number of the rule that the packet falls under; 0 where it is none of ours.
 #[inline(always)]
-fn in_scope<M: Maps>(packet: &Packet, maps: &M, rules: &Rules) -> bool {
-    let bit = PortBit::of(packet);
-    maps.scope_word(bit.word_idx) & bit.mask != 0
+fn rule_of<M: Maps>(packet: &Packet, maps: &M, rules: &Rules) -> u8 {
+    let cell = PortCell::of(packet);
+    let rule = cell.read(maps.scope_word(cell.word_idx(rules.scope)));
+    let is_ours = rule != 0
         && (rules.flags & flags::FORWARDED != 0
             || is_loopback(&packet.destination)
-            || maps.is_own(own_key(&packet.destination)))
+            || maps.is_own(own_key(&packet.destination)));
+    if is_ours { rule } else { 0 }
+}
+
+#[inline(always)]
+fn terms<M: Maps>(packet: &Packet, rule: u8, maps: &M, rules: &Rules) -> Terms {
+    let row = maps.port_row(rules.scope, rule);
+    let kind = packet.class();
+    let weights = u64::from_le_bytes(row.weights);
+    Terms {
+        kind,
+        class_idx: if row.class == 0 { kind as usize } else { row.class as usize - 1 },
+        weight: weights >> (kind as u32 * 8) & 0xff,
+        flags: rules.flags | u64::from(row.flags),
+    }
 }
 
 /// What the lists decide about a source that the gate lets through to them.
@@ -143,7 +189,7 @@ fn is_loopback(address: &Address) -> bool {
 #[inline(always)]
 fn proved<M: Maps>(
     entry: M::Entry,
-    class: Class,
+    terms: Terms,
     length_bytes: u32,
     jiffies: u64,
     maps: &M,
@@ -155,9 +201,9 @@ fn proved<M: Maps>(
     }
     let now_ns = maps.now_ns();
     let [packets, bytes, syns, _] = &rules.limits;
-    let is_syn = class as u32 == Class::Syn as u32;
+    let is_syn = terms.kind as u32 == Class::Syn as u32;
     let steps = [
-        (packets, Word::Packets, 1, Verdict::Packets, true),
+        (packets, Word::Packets, terms.weight, Verdict::Packets, true),
         (bytes, Word::Bytes, u64::from(length_bytes), Verdict::Bytes, true),
         (syns, Word::Syns, 1, Verdict::Syns, is_syn),
     ];
@@ -190,30 +236,33 @@ fn proved<M: Maps>(
 fn unproved<M: Maps>(
     key: ClientKey,
     entry: Option<M::Entry>,
-    class: Class,
+    terms: Terms,
     jiffies: u64,
     maps: &M,
     rules: &Rules,
 ) -> Verdict {
     let room = maps.with_budget(|budget| {
         budget::roll(budget, rules, jiffies);
-        budget::has_room(budget, rules, class)
+        budget::has_room(budget, rules, terms.class_idx)
     });
     if room != Some(true) {
-        return match class {
-            Class::Syn => syn_beyond(jiffies, maps, rules),
+        return match terms.kind {
+            Class::Syn => syn_beyond(jiffies, terms.flags, maps, rules),
             Class::Tcp if maps.returns_cookie() => Verdict::CookieReturned,
             Class::Tcp if maps.is_connected(key) => Verdict::Connected,
             Class::Tcp => Verdict::BudgetTcp,
-            Class::Other => Verdict::BudgetOther,
+            Class::Udp | Class::Apart => Verdict::BudgetUdp,
+            Class::Echo => Verdict::BudgetEcho,
+            Class::Fragment => Verdict::BudgetFragment,
         };
     }
     let [packets, _, syns, _] = rules.limits;
-    let (word, limit) = front::limit_for(matches!(class, Class::Syn), packets, syns);
-    if limit.is_set() && !conforms(key, entry, word, &limit, maps, rules) {
+    let (word, limit) = front::limit_for(matches!(terms.kind, Class::Syn), packets, syns);
+    let n = if word as u64 == Word::Packets as u64 { terms.weight } else { 1 };
+    if limit.is_set() && !conforms(key, entry, word, n, &limit, maps, rules) {
         return Verdict::Front;
     }
-    maps.with_budget(|budget| budget::spend(budget, class));
+    maps.with_budget(|budget| budget::spend(budget, terms.class_idx));
     Verdict::Unproved
 }
 
@@ -225,15 +274,16 @@ fn conforms<M: Maps>(
     key: ClientKey,
     entry: Option<M::Entry>,
     word: Word,
+    n: u64,
     limit: &Limit,
     maps: &M,
     rules: &Rules,
 ) -> bool {
     let entry = if entry.is_some() { entry } else { maps.client(key) };
     if let Some(entry) = entry {
-        return matches!(gcra::charge(entry.cell(word), limit, 1, maps.now_ns()), Charged::Conforming { .. });
+        return matches!(gcra::charge(entry.cell(word), limit, n, maps.now_ns()), Charged::Conforming { .. });
     }
-    let cost_ns = limit.cost_ns(1);
+    let cost_ns = limit.cost_ns(n);
     match maps.front(key, rules, cost_ns, limit.tau_ns) {
         Fronted::Over => false,
         Fronted::Conforming { debt_ns } => {
@@ -250,9 +300,10 @@ fn conforms<M: Maps>(
 /// A SYN beyond the budget is answered here, so that a newcomer does not depend on the flood: he proves
 /// himself by the ACK. Observing changes no frame, and cookies are for listeners of this host.
 #[inline(always)]
-fn syn_beyond<M: Maps>(jiffies: u64, maps: &M, rules: &Rules) -> Verdict {
-    const WHEN: u64 = flags::SYN_COOKIES | flags::OBSERVE | flags::FORWARDED;
-    let answers = rules.flags & WHEN == flags::SYN_COOKIES
+fn syn_beyond<M: Maps>(jiffies: u64, rule_flags: u64, maps: &M, rules: &Rules) -> Verdict {
+    const COOKIES: u64 = flags::SYN_COOKIES;
+    const WHEN: u64 = COOKIES | flags::OBSERVE | flags::FORWARDED;
+    let answers = rule_flags & WHEN == COOKIES
         && maps.with_budget(|budget| budget::may_answer(budget, rules)) == Some(true);
     if !answers {
         return Verdict::BudgetSyn;

@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
 use aya_ebpf::programs::SockOpsContext;
 use weir_ebpf::abi::{ClientEntry, ClientKey, PROVED};
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::scope::PortCell;
 
 use crate::maps;
 
@@ -28,8 +28,9 @@ pub fn established(ctx: &SockOpsContext) {
     if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
         return;
     }
-    let bit = PortBit::tcp(ctx.local_port() as u16);
-    if maps::scope_word(bit.word_idx) & bit.mask == 0 {
+    let cell = PortCell::tcp(ctx.local_port() as u16);
+    let Some(rules) = maps::rules() else { return };
+    if cell.read(maps::scope_word(cell.word_idx(rules.scope))) == 0 {
         return;
     }
     // A lost race means that the other side proved the client. Where the map refuses, the client

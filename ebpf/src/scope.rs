@@ -1,42 +1,64 @@
-//! Which packets are ours to judge: those to a protected (protocol, port) of this host. A bit a port,
-//! so that a rule set of any size costs one array look-up.
+//! Which packets are ours to judge, and by which rule: those to a protected (protocol, port) of this
+//! host. A byte a port, so that a rule set of any size costs one array look-up.
 
 use crate::abi::{ClientKey, OWN_NEAR_WORDS};
 use crate::packet::{Address, Packet, Transport};
 
-/// Words of 64 ports in `SCOPE`: TCP's, then UDP's, then one for "any port at all" (fragments).
-pub const SCOPE_WORDS: u32 = 2 * PROTOCOL_WORDS + 1;
-const PROTOCOL_WORDS: u32 = 65_536 / 64;
+/// Words of `SCOPE`: both generations.
+pub const SCOPE_WORDS: u32 = 2 * SCOPE_GENERATION;
+/// Words of eight ports: TCP's, then UDP's, then one for what has no port.
+pub const SCOPE_GENERATION: u32 = 2 * PROTOCOL_WORDS + 1;
+const PROTOCOL_WORDS: u32 = 65_536 / 8;
 
-/// Where a port's bit stands in `SCOPE`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortBit {
-    pub word_idx: u32,
-    pub mask: u64,
+/// Where the number of a port's rule stands in a generation of `SCOPE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortCell {
+    word_idx: u32,
+    shift: u32,
 }
 
-impl PortBit {
-    /// Set when any port is protected: a fragment without ports may belong to it.
-    pub const ANY: Self = Self { word_idx: 2 * PROTOCOL_WORDS, mask: 1 };
+impl PortCell {
+    /// Fragments without ports, which may belong to any that is protected.
+    pub const FRAGMENT: Self = Self { word_idx: 2 * PROTOCOL_WORDS, shift: 0 };
+    /// ICMP echo requests, of both families.
+    pub const ECHO: Self = Self { word_idx: 2 * PROTOCOL_WORDS, shift: 8 };
 
     #[inline(always)]
     pub const fn tcp(port: u16) -> Self {
-        Self { word_idx: (port >> 6) as u32, mask: 1 << (port & 63) }
+        Self { word_idx: (port >> 3) as u32, shift: (port & 7) as u32 * 8 }
     }
 
     #[inline(always)]
     pub const fn udp(port: u16) -> Self {
-        Self { word_idx: PROTOCOL_WORDS + (port >> 6) as u32, mask: 1 << (port & 63) }
+        Self { word_idx: PROTOCOL_WORDS + (port >> 3) as u32, shift: (port & 7) as u32 * 8 }
     }
 
-    /// The bit that decides about `packet`.
+    /// The cell that decides about `packet`.
     #[inline(always)]
     pub fn of(packet: &Packet) -> Self {
         match packet.transport {
             Transport::Tcp { port, .. } => Self::tcp(port),
             Transport::Udp { port } => Self::udp(port),
-            Transport::Fragment => Self::ANY,
+            Transport::Fragment => Self::FRAGMENT,
+            Transport::Echo => Self::ECHO,
         }
+    }
+
+    /// Index of its word in `SCOPE`.
+    #[inline(always)]
+    pub const fn word_idx(self, generation: u64) -> u32 {
+        (generation & 1) as u32 * SCOPE_GENERATION + self.word_idx
+    }
+
+    /// The rule's number, of its word.
+    #[inline(always)]
+    pub const fn read(self, word: u64) -> u8 {
+        (word >> self.shift) as u8
+    }
+
+    /// The word with this cell set, where it held 0.
+    pub const fn write(self, word: u64, rule: u8) -> u64 {
+        word | (rule as u64) << self.shift
     }
 }
 

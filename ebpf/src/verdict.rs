@@ -1,7 +1,7 @@
 //! Our decisions with their reasons, and the one table that turns them into an action, a counter and
 //! a label. To add a reason: a variant here, a row in `LABELS`; counters, events and metrics follow.
 
-use crate::abi::flags;
+use crate::abi::{PORT_RULES, flags};
 
 /// What was decided about a frame, and why. The order is meaning: what passes, what could not be
 /// parsed, what is dropped.
@@ -50,7 +50,9 @@ pub enum Verdict {
     Contended,
     BudgetSyn,
     BudgetTcp,
-    BudgetOther,
+    BudgetUdp,
+    BudgetEcho,
+    BudgetFragment,
     Front,
 }
 
@@ -92,7 +94,9 @@ const LABELS: [&str; Verdict::COUNT] = [
     "contended",
     "budget_syn",
     "budget_tcp",
-    "budget_other",
+    "budget_udp",
+    "budget_echo",
+    "budget_fragment",
     "front",
 ];
 
@@ -106,8 +110,10 @@ pub enum Action {
     Tx = 2,
 }
 
-/// Cells of `COUNTERS`: one a verdict and action.
-pub const COUNTER_CELLS: u32 = Verdict::COUNT as u32 * Action::STRIDE;
+/// Cells of `COUNTERS` that a port rule has: one a verdict and action.
+pub const RULE_CELLS: u32 = Verdict::COUNT as u32 * Action::STRIDE;
+/// Cells of `COUNTERS`: those of each port rule, by its number.
+pub const COUNTER_CELLS: u32 = PORT_RULES * RULE_CELLS;
 
 impl Verdict {
     /// Number of verdicts.
@@ -131,10 +137,10 @@ impl Verdict {
         self as u8 >= Self::BadSource as u8
     }
 
-    /// The cell of `COUNTERS` for this verdict and action.
+    /// The cell of `COUNTERS` for this verdict and action under a port rule.
     #[inline(always)]
-    pub const fn cell(self, action: Action) -> u32 {
-        self as u32 * Action::STRIDE + action as u32
+    pub const fn cell(self, rule: u8, action: Action) -> u32 {
+        rule as u32 * RULE_CELLS + self as u32 * Action::STRIDE + action as u32
     }
 
     /// Label in metrics, events and text.
@@ -156,7 +162,7 @@ impl Action {
     }
 }
 
-/// Verdict and action labels of a cell of `COUNTERS`; None for the cells that pad.
+/// Verdict and action labels of a cell among a rule's; None for the cells that pad.
 #[cfg(not(target_arch = "bpf"))]
 pub fn cell_labels(cell: u32) -> Option<(&'static str, &'static str)> {
     let verdict = LABELS.get((cell / Action::STRIDE) as usize)?;

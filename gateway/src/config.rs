@@ -17,6 +17,8 @@ mod keys;
 
 mod lists;
 
+mod ports;
+
 mod ceiling;
 
 mod admin;

@@ -11,9 +11,12 @@ mod gate;
 mod kernel;
 mod lists;
 mod maps;
+mod names;
 mod pins;
+mod ports;
 mod table;
 mod tries;
+mod words;
 
 use std::sync::Arc;
 
@@ -28,6 +31,7 @@ pub use kernel::{Charge, ChargeError};
 pub use lists::{LISTS_MAX, List, Marks};
 pub use maps::{CounterRow, Maps, MapsError, Wanted};
 pub use pins::PinDir;
+pub use ports::{PORT_RULES_MAX, PortRule, RuleCount};
 pub use table::Table;
 pub use tries::ListCount;
 pub use weir_ebpf::abi::Lease;

@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use weir::plane::{Marks, Wanted};
-use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, Rules, Word};
+use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, PortRow, Rules, Word};
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate;
 use weir_ebpf::gcra;
 use weir_ebpf::packet::Address;
 use weir_ebpf::path::{Decided, Entry, Maps, decide};
-use weir_ebpf::scope::own_key;
+use weir_ebpf::scope::{PortCell, own_key};
 use weir_ebpf::seen;
 
 /// A world of clients, lists and bans; a clone is another world that is the same so far.
@@ -32,6 +32,7 @@ struct RuleSet {
     wanted: Wanted,
     marks: Marks,
     gate: BTreeMap<u32, u64>,
+    scope: BTreeMap<u32, u64>,
 }
 
 /// An array of words, of which few are ever written; the others are 0.
@@ -52,8 +53,17 @@ impl HostPath {
                 *gate.entry(bit.word_idx).or_default() |= bit.mask;
             });
         }
+        let named = (2..).zip(&wanted.port_rules);
+        let named = named.flat_map(|(number, rule)| rule.cells.iter().map(move |cell| (*cell, number)));
+        let mut cells: BTreeMap<PortCell, u8> = wanted.ports.iter().map(|cell| (*cell, 1)).collect();
+        cells.extend(named);
+        let mut scope = BTreeMap::new();
+        for (cell, number) in cells {
+            let word = scope.entry(cell.word_idx(wanted.rules.scope)).or_default();
+            *word = cell.write(*word, number);
+        }
         Self {
-            rules: Rc::new(RuleSet { wanted, marks, gate }),
+            rules: Rc::new(RuleSet { wanted, marks, gate, scope }),
             bans: BTreeMap::new(),
             clients: BTreeMap::new(),
             seen: Words::default(),
@@ -182,8 +192,13 @@ impl<'a> Maps for &'a HostPath {
     type Entry = &'a HostEntry;
 
     fn scope_word(&self, word_idx: u32) -> u64 {
-        let bits = self.rules.wanted.ports.iter().filter(|bit| bit.word_idx == word_idx);
-        bits.fold(0, |word, bit| word | bit.mask)
+        self.rules.scope.get(&word_idx).copied().unwrap_or(0)
+    }
+
+    fn port_row(&self, _: u64, rule: u8) -> PortRow {
+        let rules = &self.rules.wanted.port_rules;
+        let named = usize::from(rule).checked_sub(2).and_then(|idx| rules.get(idx));
+        named.map_or(PortRow::default(), |rule| rule.row)
     }
 
     fn is_own(&self, key: u64) -> bool {

@@ -10,7 +10,7 @@ use aya::{Ebpf, EbpfLoader};
 use weir::kernel::{Capacities, fill_slots, make_maps};
 use weir::plane::{Maps, PinDir, Wanted};
 use weir_ebpf::abi::{self, ClientKey, Rules};
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::scope::PortCell;
 
 use crate::bpffs::PinFolder;
 use crate::frames::{ACK, TCP, V4, ethernet, tcp, v6};
@@ -112,7 +112,7 @@ impl Replay {
         xdp(&mut ebpf, program)?.load().context("loading the replay's program")?;
         let wanted = Wanted {
             rules,
-            ports: vec![PortBit::tcp(PORT), PortBit::udp(PORT)],
+            ports: vec![PortCell::tcp(PORT), PortCell::udp(PORT)],
             own: vec![IpAddr::V6(Ipv6Addr::LOCALHOST)],
             ..Wanted::default()
         };

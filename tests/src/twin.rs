@@ -51,7 +51,7 @@ impl Twin {
         let returned = self.kernel.run(frame)?;
         let expected = if action == Action::Drop { 1 } else { 2 };
         ensure!(returned == expected, "host: {decided:?}; the kernel's action is {returned}");
-        let cell = decided.verdict.cell(action);
+        let cell = decided.verdict.cell(decided.rule, action);
         let packets = self.packets(cell)?;
         let counted = self.counted.get_mut(cell as usize).context("a cell of COUNTERS")?;
         *counted += 1;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Result;
 use weir::model::Rate;
 use weir::plane::{BanReason, List, Wanted, fresh_seed, now_ns};
-use weir_ebpf::abi::{ClientKey, Rules, Sentence, Word};
+use weir_ebpf::abi::{CLASSES, ClientKey, Rules, Sentence, Word};
 use weir_ebpf::gcra::Limit;
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::scope::PortCell;
 
 use crate::host_path::{HostPath, JIFFIES};
 use crate::kernel_path::{KernelPath, ONE_EPOCH};
@@ -100,7 +100,7 @@ fn limits() -> [Limit; 4] {
 fn rules() -> Rules {
     Rules {
         limits: limits(),
-        budget: [100_000; 3],
+        budget: [100_000; CLASSES],
         events_per_tick: 1_000,
         epoch_shift: ONE_EPOCH,
         ..Rules::default()
@@ -120,8 +120,9 @@ pub fn lists() -> Wanted {
     };
     Wanted {
         rules: rules(),
-        ports: vec![PortBit::tcp(PORT), PortBit::udp(DNS), PortBit::ANY],
+        ports: vec![PortCell::tcp(PORT), PortCell::udp(DNS), PortCell::FRAGMENT],
         own: vec![IpAddr::V4(OWN4), IpAddr::V6(OWN6)],
+        port_rules: Vec::new(),
         lists: vec![
             List::new("allow", Sentence::Allow, nets(&[ALLOWED, ALLOWED_AND_DENIED])),
             List::new("deny", Sentence::Deny, nets(&[DENIED, ALLOWED_AND_DENIED])),

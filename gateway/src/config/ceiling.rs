@@ -79,8 +79,11 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
         part("kernel list gate", u64::from(GATE_WORDS) * 8, "bits in front of the lists".to_owned());
         let per_cpu = u64::from(COUNTER_CELLS + abi::LIST_CELLS) * size_of::<abi::Count>() as u64
             + size_of::<abi::Budget>() as u64;
-        let small =
-            u64::from(SCOPE_WORDS) * 8 + u64::from(abi::EVENTS_BYTES) + 2 * size_of::<abi::Rules>() as u64;
+        let small = u64::from(SCOPE_WORDS) * 8
+            + u64::from(abi::EVENTS_BYTES)
+            + 2 * size_of::<abi::Rules>() as u64
+            + 2 * u64::from(abi::PORT_RULES) * size_of::<abi::PortRow>() as u64
+            + u64::from(abi::NAME_CELLS) * abi::NAME_BYTES as u64;
         part(
             "kernel rest",
             PROGRAMS + small + per_cpu * cpus as u64,

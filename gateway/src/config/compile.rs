@@ -17,7 +17,7 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, apis};
+use super::{Admin, Config, Errors, apis, ports};
 use crate::kernel::{self, Interfaces, ModeWanted, Port, Protocol, Unproved};
 use crate::limit::{self, Shed};
 use crate::model::{Listener, Rate};
@@ -55,7 +55,7 @@ impl Compiler<'_> {
         self.unsupported(&raw.store, "[store]");
         self.unsupported(&raw.fleet, "[fleet]");
         let listeners = self.listeners(&raw.listener);
-        let kernel = self.kernel(raw.kernel.as_ref());
+        let mut kernel = self.kernel(raw.kernel.as_ref());
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
         let proxy = proxy::Config {
             trusted_proxies,
@@ -63,9 +63,12 @@ impl Compiler<'_> {
             bounds: self.bounds(raw.bounds.as_ref()),
         };
         let limit = self.limit(raw.limit.as_ref().and_then(|limit| limit.client.as_ref()));
+        if let Some(raw) = &raw.kernel {
+            kernel.rules = ports::rules(self, &raw.rule, &limit);
+        }
         let admin = self.admin(raw.admin.as_ref(), default_socket, &listeners);
         let catalog = apis::catalog(self, &raw.api);
-        if listeners.is_empty() && kernel.protect.is_empty() {
+        if listeners.is_empty() && kernel.protect.is_empty() && kernel.rules.is_empty() {
             self.findings.at(0..0, "nothing to do: no [[listener]] and nothing in [kernel] protect");
         }
         Config {
@@ -237,20 +240,32 @@ impl Compiler<'_> {
     fn unproved(&mut self, raw: Option<&raw::Unproved>) -> Unproved {
         let mut unproved = Unproved::default();
         let Some(raw) = raw else { return unproved };
+        if let Some(rate) = self.budget(&raw.other) {
+            (unproved.udp, unproved.echo, unproved.fragments) = (rate, rate, rate);
+        }
         for (rate, field) in [
             (&raw.syn, &mut unproved.syn),
             (&raw.tcp, &mut unproved.tcp),
-            (&raw.other, &mut unproved.other),
+            (&raw.udp, &mut unproved.udp),
+            (&raw.echo, &mut unproved.echo),
+            (&raw.fragments, &mut unproved.fragments),
+            (&raw.apart, &mut unproved.apart),
             (&raw.cookies, &mut unproved.cookies),
         ] {
-            let Some(rate) = rate else { continue };
-            match units::rate(rate.get_ref()) {
-                Ok((amount, period)) if amount > 0 => *field = amount.div_ceil(period.as_secs().max(1)),
-                Ok(_) => self.findings.at(rate.span(), "a budget of nothing would cut off every new client"),
-                Err(error) => self.findings.at(rate.span(), error.to_string()),
-            }
+            *field = self.budget(rate).unwrap_or(*field);
         }
         unproved
+    }
+
+    /// Packets a second.
+    fn budget(&mut self, raw: &Text) -> Option<u64> {
+        let raw = raw.as_ref()?;
+        match units::rate(raw.get_ref()) {
+            Ok((amount, period)) if amount > 0 => return Some(amount.div_ceil(period.as_secs().max(1))),
+            Ok(_) => self.findings.at(raw.span(), "a budget of nothing would cut off every new client"),
+            Err(error) => self.findings.at(raw.span(), error.to_string()),
+        }
+        None
     }
 
     fn limit(&mut self, raw: Option<&raw::ClientLimit>) -> limit::Config {

@@ -19,7 +19,7 @@ use crate::plane::{LISTS_MAX, List};
 const TOLD_MAX: usize = 16;
 /// Characters of a bad line that are shown.
 const SHOWN_MAX: usize = 60;
-/// What a list's name may be: it is a label of metrics.
+/// Of a name: it is a label of metrics.
 const NAME_BYTES_MAX: usize = 48;
 
 /// A prefix with its host bits cleared, or an address as a prefix of itself.
@@ -63,11 +63,8 @@ pub(super) fn lists(compiler: &mut Compiler<'_>, raw: &[raw::List]) -> Vec<List>
     let mut lists = Vec::new();
     for list in raw {
         let name = list.name.get_ref();
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_of_a_name) {
-            compiler.findings.at(
-                list.name.span(),
-                format!("a list's name is 1 to {NAME_BYTES_MAX} of letters, digits, - _ and ."),
-            );
+        if let Err(message) = is_a_name(name) {
+            compiler.findings.at(list.name.span(), message);
         } else if !names.insert(name) {
             compiler.findings.at(list.name.span(), format!("`{name}` is the name of another list"));
         }
@@ -111,6 +108,11 @@ pub(super) fn check_capacity(compiler: &mut Compiler<'_>, raw: &raw::Kernel, ker
     );
 }
 
-fn is_of_a_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c)
+/// Names of lists, rules and overrides, or why this is none.
+pub(super) fn is_a_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
+    if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(format!("a name is 1 to {NAME_BYTES_MAX} of letters, digits, - _ and ."))
 }

@@ -67,6 +67,8 @@ pub struct Kernel {
     #[serde(default)]
     pub list: Vec<List>,
     pub prefixes: Number,
+    #[serde(default)]
+    pub rule: Vec<Rule>,
     pub guard_own_addresses: Flag,
     pub overrides: Option<Spanned<Vec<Value>>>,
     pub unproved: Option<Unproved>,
@@ -76,6 +78,16 @@ pub struct Kernel {
     pub observe: Flag,
     pub malformed: Text,
     pub watchdog: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub name: Spanned<String>,
+    pub ports: Vec<Spanned<String>>,
+    pub class: Text,
+    pub weight: Any,
+    pub dry_run: Flag,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,6 +105,10 @@ pub struct Unproved {
     pub syn: Text,
     pub tcp: Text,
     pub other: Text,
+    pub udp: Text,
+    pub echo: Text,
+    pub fragments: Text,
+    pub apart: Text,
     pub cookies: Text,
 }
 

@@ -23,6 +23,9 @@ fn check_wrong(text: &str, place: &str, part: &str) {
 
 #[test]
 fn mistakes_are_named_with_their_place() {
+    let rule = |name: &str, ports: &str, rest: &str| {
+        format!("[[kernel.rule]]\nname = \"{name}\"\nports = [\"{ports}\"]\n{rest}\n")
+    };
     let list = |name: &str, action: &str, rest: &str| {
         format!("[[kernel.list]]\nname = \"{name}\"\naction = \"{action}\"\nprefixes = []\n{rest}\n")
     };
@@ -40,6 +43,25 @@ fn mistakes_are_named_with_their_place() {
         ("[kernel]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]", "3:9", "`allow` too"),
         ("[kernel]\noverrides = [{ prefix = \"10.0.0.0/8\" }]", "2:13", "not supported"),
         ("[kernel]\nprefixes = 1\nallow = [\"10.0.0.1\", \"10.0.0.2\"]", "2:12", "hold 2 prefixes"),
+        (&rule("a", "tcp/0", ""), "3:10", "tcp/PORT"),
+        (&rule("a", "udp/9-8", ""), "3:10", "a range"),
+        (&rule("none", "tcp/1", ""), "2:8", "another rule"),
+        (
+            &format!("{}{}", rule("a", "tcp/1-9", ""), rule("b", "tcp/9", "")),
+            "7:10",
+            "meets ports of the rule `a`",
+        ),
+        (&rule("a", "tcp/1", "weight = 256"), "4:10", "1 to 255"),
+        (&rule("a", "tcp/1", "weight = { sny = 2 }"), "4:10", "syn, tcp"),
+        (&rule("a", "tcp/1", "class = \"sny\""), "4:9", "did you mean `syn`"),
+        (
+            &format!(
+                "{}[limit.client]\npackets = {{ rate = \"9/s\", burst = 9 }}",
+                rule("a", "tcp/1", "weight = 10")
+            ),
+            "4:10",
+            "never pass",
+        ),
         (&list("x!", "deny", ""), "2:8", "letters, digits"),
         (&list("deny", "deny", ""), "2:8", "another list"),
         (&format!("{0}{0}", list("a", "deny", "")), "7:8", "another list"),

@@ -10,8 +10,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Parts, status};
 use crate::kernel::{Mode, State};
-use crate::plane::{ListCount, Maps, now_ns};
+use crate::plane::{ListCount, Maps, RuleCount, now_ns};
 use crate::telemetry::metrics::collected as names;
+use weir_ebpf::abi;
 
 /// Weak: the registry that holds it is held by the parts.
 pub struct Collected(Weak<Parts>);
@@ -74,7 +75,7 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
         ConstGauge::new(count as u64).encode(family.encode_family(&[("state", state.name())])?)?;
     }
     let Some(maps) = &parts.maps else { return Ok(()) };
-    let (Ok(rows), Ok([syn, tcp, other])) = (maps.counters(), maps.exhausted()) else { return Ok(()) };
+    let (Ok(rows), Ok(exhausted)) = (maps.counters(), maps.exhausted()) else { return Ok(()) };
     let labels: Vec<_> = rows.iter().map(|row| [("verdict", row.verdict), ("action", row.action)]).collect();
     let packets: Vec<_> =
         labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.packets)).collect();
@@ -82,9 +83,10 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
     let bytes: Vec<_> =
         labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.bytes)).collect();
     counter(encoder, names::KERNEL_BYTES, &bytes)?;
-    let classes: [(&[(&str, &str)], u64); 3] =
-        [(&[("class", "syn")], syn), (&[("class", "tcp")], tcp), (&[("class", "other")], other)];
+    let classes = CLASSES.map(|class| [("class", class)]);
+    let classes: Vec<_> = classes.iter().map(|labels| labels.as_slice()).zip(exhausted).collect();
     counter(encoder, names::BUDGET_EXHAUSTED, &classes)?;
+    port_rules(maps, encoder)?;
     lists(maps, encoder)?;
     if let Some(census) = **parts.census.load() {
         gauge(encoder, names::CLIENTS, census.entries)?;
@@ -94,6 +96,26 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
     }
     counter(encoder, names::PROMOTIONS, &[(&[], maps.promoted().unwrap_or(0))])?;
     gauge(encoder, names::CLIENTS_CAPACITY, maps.capacity_of_clients().map_or(0, u64::from))
+}
+
+/// In the order of `abi::Class`.
+const CLASSES: [&str; abi::CLASSES] = ["syn", "tcp", "udp", "echo", "fragments", "apart"];
+
+fn port_rules(maps: &Maps, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let Ok(rows) = maps.rule_counts() else { return Ok(()) };
+    let labels = |count: &RuleCount| {
+        [
+            ("rule", count.rule.clone()),
+            ("verdict", count.row.verdict.into()),
+            ("action", count.row.action.into()),
+        ]
+    };
+    let labels: Vec<_> = rows.iter().map(labels).collect();
+    let labels: Vec<_> =
+        labels.iter().map(|labels| labels.each_ref().map(|(name, value)| (*name, value.as_str()))).collect();
+    let packets: Vec<_> =
+        labels.iter().zip(&rows).map(|(labels, count)| (labels.as_slice(), count.row.packets)).collect();
+    counter(encoder, names::RULE_PACKETS, &packets)
 }
 
 fn lists(maps: &Maps, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -180,7 +180,10 @@ pub struct CounterView {
 pub struct BudgetView {
     pub syn: u64,
     pub tcp: u64,
-    pub other: u64,
+    pub udp: u64,
+    pub echo: u64,
+    pub fragments: u64,
+    pub apart: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

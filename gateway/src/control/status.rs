@@ -52,8 +52,8 @@ fn kernel(parts: &Parts) -> Result<KernelView, String> {
     let Some(maps) = &parts.maps else { return Ok(view) };
     let said = |error: crate::plane::MapsError| error.to_string();
     view.clients_capacity = Some(maps.capacity_of_clients().map_err(said)?);
-    let [syn, tcp, other] = maps.exhausted().map_err(said)?;
-    view.budget_exhausted = Some(BudgetView { syn, tcp, other });
+    let [syn, tcp, udp, echo, fragments, apart] = maps.exhausted().map_err(said)?;
+    view.budget_exhausted = Some(BudgetView { syn, tcp, udp, echo, fragments, apart });
     view.packets = maps
         .counters()
         .map_err(said)?

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_ebpf::abi::Sentence;
 
-use crate::plane::List;
+use crate::plane::{List, PortRule};
 
 /// What the kernel plane is told. Rates of the client are `limit::Config`'s.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub clients: u32,
     /// Ports beside the listeners'.
     pub protect: Vec<Port>,
+    /// `[[kernel.rule]]`: ports with terms of their own.
+    pub rules: Vec<PortRule>,
     /// Free of every per-client limit, in both planes.
     pub allow: Vec<IpNet>,
     pub deny: Vec<IpNet>,
@@ -100,14 +102,26 @@ pub enum Protocol {
 pub struct Unproved {
     pub syn: u64,
     pub tcp: u64,
-    pub other: u64,
+    pub udp: u64,
+    pub echo: u64,
+    pub fragments: u64,
+    /// Of port rules that ask for it.
+    pub apart: u64,
     /// SYN cookies sent a second and core.
     pub cookies: u64,
 }
 
 impl Default for Unproved {
     fn default() -> Self {
-        Self { syn: 20_000, tcp: 20_000, other: 20_000, cookies: 500_000 }
+        Self {
+            syn: 20_000,
+            tcp: 20_000,
+            udp: 20_000,
+            echo: 20_000,
+            fragments: 20_000,
+            apart: 20_000,
+            cookies: 500_000,
+        }
     }
 }
 
@@ -118,6 +132,7 @@ impl Default for Config {
             mode: ModeWanted::Auto,
             clients: weir_ebpf::abi::CLIENTS_DEFAULT,
             protect: Vec::new(),
+            rules: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
             lists: Vec::new(),

@@ -180,6 +180,7 @@ pub(super) fn shape(name: &str) -> (MapType, u32, u32) {
     let bytes = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
     match name {
         maps::RULES => (MapType::Array, 4, bytes(size_of::<abi::Rules>())),
+        maps::PORTS => (MapType::Array, 4, bytes(size_of::<abi::PortRow>())),
         maps::OWN => (MapType::Hash, 8, 8),
         maps::LISTS4 => (MapType::LpmTrie, 12, 4),
         maps::LISTS6 => (MapType::LpmTrie, 24, 4),

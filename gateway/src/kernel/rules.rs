@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use weir_ebpf::abi::{Rules, Sentence, flags};
+use weir_ebpf::abi::{CLASSES, Rules, Sentence, flags};
 use weir_ebpf::gcra::Limit;
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::scope::PortCell;
 
 use super::{Config, Guard, Protocol, Unproved};
 use crate::limit;
@@ -52,10 +52,12 @@ pub fn wanted(
         promotions_per_tick: per_tick(PROMOTIONS, hz, tick_shift),
         cookies_per_tick: per_tick(config.unproved.cookies, hz, tick_shift),
         lists: 0,
+        scope: 0,
     };
     Wanted {
         rules,
         ports: ports(config, listeners),
+        port_rules: config.rules.clone(),
         own: guard.own().to_vec(),
         lists: lists(config, trusted_proxies, guard, additions),
     }
@@ -77,17 +79,17 @@ fn lists(config: &Config, trusted_proxies: &[IpNet], guard: &Guard, additions: &
     settings.chain(config.lists.iter().cloned()).chain(additions.lists()).collect()
 }
 
-fn ports(config: &Config, listeners: &[SocketAddr]) -> Vec<PortBit> {
+fn ports(config: &Config, listeners: &[SocketAddr]) -> Vec<PortCell> {
     let protected = config.protect.iter().map(|port| match port.protocol {
-        Protocol::Tcp => PortBit::tcp(port.number),
-        Protocol::Udp => PortBit::udp(port.number),
+        Protocol::Tcp => PortCell::tcp(port.number),
+        Protocol::Udp => PortCell::udp(port.number),
     });
-    let mut bits: Vec<_> =
-        listeners.iter().map(|listener| PortBit::tcp(listener.port())).chain(protected).collect();
-    if !bits.is_empty() {
-        bits.push(PortBit::ANY);
+    let mut cells: Vec<_> =
+        listeners.iter().map(|listener| PortCell::tcp(listener.port())).chain(protected).collect();
+    if !cells.is_empty() || !config.rules.is_empty() {
+        cells.push(PortCell::FRAGMENT);
     }
-    bits
+    cells
 }
 
 /// The largest power of two of jiffies within [`TICK_MAX_MS`], as a shift; a single jiffy where even that is longer.
@@ -102,8 +104,9 @@ fn epoch_shift(hz: u64) -> u64 {
 }
 
 /// Packets a tick from packets a second, rounded up so that no class is closed.
-fn budgets(unproved: &Unproved, hz: u64, tick_shift: u64) -> [u64; 3] {
-    [unproved.syn, unproved.tcp, unproved.other].map(|rate| per_tick(rate, hz, tick_shift))
+fn budgets(unproved: &Unproved, hz: u64, tick_shift: u64) -> [u64; CLASSES] {
+    let Unproved { syn, tcp, udp, echo, fragments, apart, .. } = *unproved;
+    [syn, tcp, udp, echo, fragments, apart].map(|rate| per_tick(rate, hz, tick_shift))
 }
 
 fn per_tick(rate: u64, hz: u64, tick_shift: u64) -> u64 {

@@ -7,15 +7,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
-use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Count, Leases, OWN_NEAR_WORDS, Rules, flags, maps};
+use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Leases, OWN_NEAR_WORDS, Rules, flags, maps};
 use weir_ebpf::packet::Address;
-use weir_ebpf::scope::{PortBit, SCOPE_WORDS, near_idx, own_key};
-use weir_ebpf::verdict::{COUNTER_CELLS, cell_labels};
+use weir_ebpf::scope::{PortCell, near_idx, own_key};
 
 use super::clock::now_ns;
 use super::kernel::{Charge, ChargeError};
 use super::lists::List;
+use super::names::Names;
 use super::pins::PinDir;
+use super::ports::{PortRule, Ports, RuleCount};
 use super::tries::{ListCount, Tries};
 use crate::model::ClientKey;
 
@@ -26,7 +27,6 @@ const FLIP_REST: Duration = Duration::from_millis(10);
 pub struct Maps {
     writer: Mutex<Writer>,
     clients: Mutex<aya::maps::HashMap<MapData, u64, ClientEntry>>,
-    counters: PerCpuArray<MapData, Count>,
     budget: PerCpuArray<MapData, Budget>,
     clock: Array<MapData, u64>,
     leases: Array<MapData, Leases>,
@@ -36,7 +36,8 @@ pub struct Maps {
 struct Writer {
     rules: Array<MapData, Rules>,
     active: Array<MapData, u64>,
-    scope: Array<MapData, u64>,
+    ports: Ports,
+    names: Names,
     own: HashMap<MapData, u64, u64>,
     own_near: Array<MapData, u64>,
     tries: Tries,
@@ -48,7 +49,9 @@ struct Writer {
 pub struct Wanted {
     /// The seed and the generation of the lists are filled in by `apply`.
     pub rules: Rules,
-    pub ports: Vec<PortBit>,
+    /// Protected by no rule of their own.
+    pub ports: Vec<PortCell>,
+    pub port_rules: Vec<PortRule>,
     /// Addresses of this host.
     pub own: Vec<IpAddr>,
     /// In the order in which they count, where several name a source.
@@ -68,10 +71,10 @@ pub struct CounterRow {
 pub enum MapsError {
     #[error("map {name}: {source}")]
     Map { name: &'static str, source: Box<MapError> },
-    #[error("the gate of the lists cannot be mapped: {0}")]
-    Gate(nix::errno::Errno),
-    #[error("more lists than there are counters")]
-    Lists,
+    #[error("map {0} cannot be mapped: {1}")]
+    Mapping(&'static str, nix::errno::Errno),
+    #[error("more names of lists or port rules than there are counters")]
+    Names,
 }
 
 pub(super) fn in_map<T>(name: &'static str, result: Result<T, MapError>) -> Result<T, MapsError> {
@@ -92,7 +95,8 @@ impl Maps {
         let writer = Writer {
             rules: open(pins, maps::RULES, Map::Array)?,
             active: open(pins, maps::ACTIVE, Map::Array)?,
-            scope: open(pins, maps::SCOPE, Map::Array)?,
+            ports: Ports::open(pins)?,
+            names: Names::open(pins)?,
             own: open(pins, maps::OWN, Map::HashMap)?,
             own_near: open(pins, maps::OWN_NEAR, Map::Array)?,
             tries: Tries::open(pins)?,
@@ -101,7 +105,6 @@ impl Maps {
         Ok(Self {
             writer: Mutex::new(writer),
             clients: Mutex::new(open(pins, maps::CLIENTS, Map::LruHashMap)?),
-            counters: open(pins, maps::COUNTERS, Map::PerCpuArray)?,
             budget: open(pins, maps::BUDGET, Map::PerCpuArray)?,
             clock: open(pins, maps::CLOCK, Map::Array)?,
             leases: open(pins, maps::LEASES, Map::Array)?,
@@ -113,11 +116,15 @@ impl Maps {
     /// `seed` is taken where there was no seed yet.
     pub fn apply(&self, wanted: &Wanted, seed: u64) -> Result<(), MapsError> {
         let mut writer = self.locked_writer();
-        writer.write_scope(&wanted.ports)?;
         writer.write_own(&wanted.own)?;
-        let generation = writer.rules_in_force()?.lists;
-        let written = writer.tries.write(&wanted.lists, generation)?;
-        writer.write_rules(Rules { lists: written.generation, ..wanted.rules }, seed)?;
+        // Whoever read the idle generations has finished.
+        writer.rest();
+        let in_force = writer.rules_in_force()?;
+        let Writer { tries, ports, names, .. } = &mut *writer;
+        let (scope, generation) = (in_force.scope ^ 1, in_force.lists);
+        ports.write(scope, names, &wanted.ports, &wanted.port_rules)?;
+        let written = tries.write(names, &wanted.lists, generation)?;
+        writer.write_rules(Rules { lists: written.generation, scope, ..wanted.rules }, seed)?;
         if written.generation != generation {
             rest_for(FLIP_REST);
         }
@@ -126,7 +133,8 @@ impl Maps {
 
     /// Packets from sources that the lists name, by list.
     pub fn list_counts(&self) -> Result<Vec<ListCount>, MapsError> {
-        self.locked_writer().tries.counts()
+        let writer = self.locked_writer();
+        writer.tries.counts(&writer.names)
     }
 
     /// Sends no more SYN cookies.
@@ -150,17 +158,23 @@ impl Maps {
 
     /// Packets by verdict and action since the maps were made; lines that never counted are left out.
     pub fn counters(&self) -> Result<Vec<CounterRow>, MapsError> {
-        let mut rows = Vec::new();
-        for cell in 0..COUNTER_CELLS {
-            let Some((verdict, action)) = cell_labels(cell) else { continue };
-            let per_cpu = in_map(maps::COUNTERS, self.counters.get(&cell, 0))?;
-            let packets = per_cpu.iter().map(|count| count.packets).sum();
-            let bytes = per_cpu.iter().map(|count| count.bytes).sum();
-            if packets > 0 {
-                rows.push(CounterRow { verdict, action, packets, bytes });
+        let mut rows: Vec<CounterRow> = Vec::new();
+        for RuleCount { row, .. } in self.rule_counts()? {
+            match rows.iter_mut().find(|sum| sum.verdict == row.verdict && sum.action == row.action) {
+                Some(sum) => {
+                    sum.packets += row.packets;
+                    sum.bytes += row.bytes;
+                }
+                None => rows.push(row),
             }
         }
         Ok(rows)
+    }
+
+    /// As [`Maps::counters`], by port rule.
+    pub fn rule_counts(&self) -> Result<Vec<RuleCount>, MapsError> {
+        let writer = self.locked_writer();
+        writer.ports.counts(&writer.names)
     }
 
     /// Packets refused because their class's budget was spent: SYN, other TCP, everything else.
@@ -251,29 +265,23 @@ impl Writer {
         in_map(maps::RULES, self.rules.get(&active, 0))
     }
 
+    /// Waits until nobody reads what the last flip put out of force.
+    fn rest(&self) {
+        let rested = Duration::from_nanos(now_ns().saturating_sub(self.flipped_ns));
+        if let Some(left) = FLIP_REST.checked_sub(rested) {
+            rest_for(left);
+        }
+    }
+
     fn write_rules(&mut self, mut rules: Rules, seed: u64) -> Result<(), MapsError> {
         let active = self.active_idx()?;
         let present = self.rules_in_force()?;
         rules.seed = if present.seed == 0 { seed } else { present.seed };
-        let rest = Duration::from_nanos(now_ns().saturating_sub(self.flipped_ns));
-        if let Some(left) = FLIP_REST.checked_sub(rest) {
-            rest_for(left);
-        }
+        self.rest();
         let idle = active ^ 1;
         in_map(maps::RULES, self.rules.set(idle, rules, 0))?;
         in_map(maps::ACTIVE, self.active.set(0, u64::from(idle), 0))?;
         self.flipped_ns = now_ns();
-        Ok(())
-    }
-
-    fn write_scope(&mut self, ports: &[PortBit]) -> Result<(), MapsError> {
-        for word_idx in 0..SCOPE_WORDS {
-            let wanted =
-                ports.iter().filter(|bit| bit.word_idx == word_idx).fold(0, |word, bit| word | bit.mask);
-            if in_map(maps::SCOPE, self.scope.get(&word_idx, 0))? != wanted {
-                in_map(maps::SCOPE, self.scope.set(word_idx, wanted, 0))?;
-            }
-        }
         Ok(())
     }
 

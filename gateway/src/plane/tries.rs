@@ -3,13 +3,14 @@
 //! goes into the idle generation, which then takes over whole.
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use weir_ebpf::abi::{Count, GENERATION_BITS, LIST_CELLS, Mark, NAME_BYTES, list_key4, list_key6, maps};
+use weir_ebpf::abi::{Count, GENERATION_BITS, LIST_CELLS, Mark, list_key4, list_key6, maps};
 
 use super::gate::Gate;
 use super::lists::{Change, List, Marks};
 use super::maps::{MapsError, in_map, open};
+use super::names::Names;
 use super::pins::PinDir;
 
 /// Rows that are changed in place at most: beyond, the idle generation is filled.
@@ -20,7 +21,6 @@ pub(super) struct Tries {
     v4: LpmTrie<MapData, [u8; 8], u32>,
     v6: LpmTrie<MapData, [u32; 5], u32>,
     gate: Gate,
-    names: Array<MapData, [u8; NAME_BYTES]>,
     listed: PerCpuArray<MapData, Count>,
     /// What the generation in force holds; None until it was read.
     held: Option<Marks>,
@@ -47,15 +47,19 @@ impl Tries {
             v4: open(pins, maps::LISTS4, Map::LpmTrie)?,
             v6: open(pins, maps::LISTS6, Map::LpmTrie)?,
             gate: Gate::open(pins)?,
-            names: open(pins, maps::NAMES, Map::Array)?,
             listed: open(pins, maps::LISTED, Map::PerCpuArray)?,
             held: None,
         })
     }
 
     /// Writes `lists` beside or into `generation`, which is in force. On an error what is in force stays.
-    pub fn write(&mut self, lists: &[List], generation: u64) -> Result<Written, MapsError> {
-        let wanted = Marks::compile(lists, &self.cells(lists)?);
+    pub fn write(
+        &mut self,
+        names: &mut Names,
+        lists: &[List],
+        generation: u64,
+    ) -> Result<Written, MapsError> {
+        let wanted = Marks::compile(lists, &self.cells(names, lists)?);
         let held = match self.held.take() {
             Some(held) => held,
             None => self.read(generation)?,
@@ -90,10 +94,10 @@ impl Tries {
     }
 
     /// Packets by list.
-    pub fn counts(&self) -> Result<Vec<ListCount>, MapsError> {
+    pub fn counts(&self, names: &Names) -> Result<Vec<ListCount>, MapsError> {
         let mut counts = Vec::new();
         for cell in 1..LIST_CELLS {
-            let name = self.name(cell)?;
+            let name = names.name(cell)?;
             if name.is_empty() {
                 continue;
             }
@@ -178,49 +182,22 @@ impl Tries {
         }
     }
 
-    /// The lists' cells: each name keeps its own, a new one takes one that no list has.
-    fn cells(&mut self, lists: &[List]) -> Result<Vec<u8>, MapsError> {
-        let mut names = (0..LIST_CELLS).map(|cell| self.name(cell)).collect::<Result<Vec<_>, _>>()?;
+    /// The lists' cells of LISTED.
+    fn cells(&mut self, names: &mut Names, lists: &[List]) -> Result<Vec<u8>, MapsError> {
+        let wanted: Vec<_> = lists.iter().map(|list| list.name.as_str()).collect();
         let mut cells = Vec::with_capacity(lists.len());
-        for list in lists {
-            let is_free = |name: &String| !lists.iter().any(|list| shown(&list.name) == name);
-            let own = names.iter().position(|name| name == shown(&list.name));
-            let cell = own
-                .or_else(|| names.iter().skip(1).position(String::is_empty).map(|idx| idx + 1))
-                .or_else(|| names.iter().skip(1).position(is_free).map(|idx| idx + 1));
-            let cell = cell.and_then(|cell| u8::try_from(cell).ok()).ok_or(MapsError::Lists)?;
-            if own.is_none() {
-                self.begin_count(u32::from(cell), &list.name)?;
-                if let Some(name) = names.get_mut(usize::from(cell)) {
-                    *name = shown(&list.name).to_owned();
-                }
+        for allotted in names.allot(1..LIST_CELLS, &wanted)? {
+            let cell = allotted.cell;
+            if allotted.is_new {
+                let cpus = in_map(maps::LISTED, self.listed.get(&cell, 0))?.len();
+                let zeros =
+                    PerCpuValues::try_from(vec![Count::default(); cpus]).map_err(|_| MapsError::Names)?;
+                in_map(maps::LISTED, self.listed.set(cell, zeros, 0))?;
             }
-            cells.push(cell);
+            cells.push(u8::try_from(cell).map_err(|_| MapsError::Names)?);
         }
         Ok(cells)
     }
-
-    fn begin_count(&mut self, cell: u32, name: &str) -> Result<(), MapsError> {
-        let cpus = in_map(maps::LISTED, self.listed.get(&cell, 0))?.len();
-        let zeros = PerCpuValues::try_from(vec![Count::default(); cpus]).map_err(|_| MapsError::Lists)?;
-        in_map(maps::LISTED, self.listed.set(cell, zeros, 0))?;
-        let mut bytes = [0; NAME_BYTES];
-        for (to, from) in bytes.iter_mut().zip(shown(name).bytes()) {
-            *to = from;
-        }
-        in_map(maps::NAMES, self.names.set(cell, bytes, 0))
-    }
-
-    fn name(&self, cell: u32) -> Result<String, MapsError> {
-        let bytes = in_map(maps::NAMES, self.names.get(&cell, 0))?;
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-        Ok(String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned())
-    }
-}
-
-/// As much of a name as NAMES holds.
-fn shown(name: &str) -> &str {
-    name.get(..name.floor_char_boundary(NAME_BYTES)).unwrap_or(name)
 }
 
 fn sort_row<E>(

@@ -197,6 +197,8 @@ pub mod collected {
         named("kernel_interfaces", "Interfaces that are wanted, by what became of them");
     pub const KERNEL_PACKETS: Named = named("kernel_packets", "Packets judged by XDP, by verdict and action");
     pub const KERNEL_BYTES: Named = named("kernel_bytes", "Bytes judged by XDP, by verdict and action");
+    pub const RULE_PACKETS: Named =
+        named("kernel_rule_packets", "Packets judged by XDP, by port rule, verdict and action");
     pub const LIST_PACKETS: Named =
         named("kernel_list_packets", "Packets from sources that a list names, by list");
     pub const LIST_BYTES: Named = named("kernel_list_bytes", "Bytes from sources that a list names, by list");

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 use weir::plane::{Wanted, now_ns};
 use weir_ebpf::abi::{Rules, flags};
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::scope::PortCell;
 use weir_tests::bench::{Family, Flood, Ground, TCP_PORT, Testbed};
 use weir_tests::flow::Transport;
 use weir_tests::frames::{SYN, TCP, V4, ethernet, extension, tagged, tcp, v6};
@@ -36,7 +36,7 @@ fn load(rule_flags: u64) -> Result<KernelPath> {
         ..Rules::default()
     };
     let wanted =
-        Wanted { rules, ports: vec![PortBit::tcp(PORT)], own: vec![SERVER6.into()], ..Wanted::default() };
+        Wanted { rules, ports: vec![PortCell::tcp(PORT)], own: vec![SERVER6.into()], ..Wanted::default() };
     kernel.maps.apply(&wanted, 99)?;
     Ok(kernel)
 }
@@ -152,7 +152,7 @@ fn cookies_have_a_budget_of_their_own() -> Result<()> {
     let mut kernel = load(0)?;
     // One tick, longer than any test.
     let rules = Rules { cookies_per_tick: 3, tick_shift: 63, ..kernel.maps.rules()? };
-    kernel.maps.apply(&Wanted { rules, ports: vec![PortBit::tcp(PORT)], ..Wanted::default() }, 99)?;
+    kernel.maps.apply(&Wanted { rules, ports: vec![PortCell::tcp(PORT)], ..Wanted::default() }, 99)?;
     let frame = ethernet(0x0800, &v4_syn(&[]));
     let actions =
         kernel.on_one_cpu(|kernel| (0..6).map(|_| kernel.run(&frame)).collect::<Result<Vec<_>>>())?;

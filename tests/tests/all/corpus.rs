@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use weir_ebpf::abi::ClientKey;
+use weir_ebpf::abi::{CLASSES, ClientKey};
 use weir_ebpf::packet::{Address, Packet, Transport, parse};
 use weir_ebpf::verdict::{Verdict, label};
 use weir_tests::corpus::frames;
@@ -41,7 +41,7 @@ fn the_corpus_reaches_all_that_the_parser_can_say() -> Result<()> {
         .collect();
     assert_eq!(missed, [""; 0], "`cargo xtask fuzz --keep` finds frames for them");
     let packets: BTreeSet<_> = parsed.iter().filter_map(|parsed| parsed.ok().as_ref().map(shape)).collect();
-    assert_eq!(packets.len(), 8, "syn, other tcp, udp, fragment, by both families: {packets:?}");
+    assert_eq!(packets.len(), 10, "syn, other tcp, udp, fragment, echo, by both families: {packets:?}");
     Ok(())
 }
 
@@ -56,6 +56,7 @@ fn shape(packet: &Packet) -> (&'static str, &'static str) {
         Transport::Tcp { syn: false, .. } => "tcp",
         Transport::Udp { .. } => "udp",
         Transport::Fragment => "fragment",
+        Transport::Echo => "echo",
     };
     (family, transport)
 }
@@ -89,7 +90,7 @@ fn host_and_kernel_judge_the_corpus_alike() -> Result<()> {
 fn check_clients(unproved: &[(&Vec<u8>, ClientKey)]) -> Result<()> {
     let mut kernel = kernel_world()?;
     let mut wanted = lists();
-    wanted.rules.budget = [0; 3];
+    wanted.rules.budget = [0; CLASSES];
     kernel.maps.apply(&wanted, 1)?;
     let mut events = kernel.events()?;
     for (frame, client) in unproved {

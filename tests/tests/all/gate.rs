@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use weir::model::ClientKey;
 use weir::plane::{BanReason, Census, Memory, Wanted, now_ns};
-use weir_ebpf::abi::{Rules, SEEN_CELLS, Word};
+use weir_ebpf::abi::{CLASSES, Rules, SEEN_CELLS, Word};
 use weir_ebpf::gcra::Limit;
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::scope::PortCell;
 use weir_ebpf::seen::Place;
 use weir_tests::frames::{ACK, TCP, UDP, V4, ethernet, tcp_from, udp};
 use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
@@ -25,7 +25,7 @@ fn load(port: u16, epoch_shift: u64) -> Result<KernelPath> {
     // No budget at all: only who is known passes.
     let wanted = Wanted {
         rules: Rules { epoch_shift, ..Rules::default() },
-        ports: vec![PortBit::tcp(port)],
+        ports: vec![PortCell::tcp(port)],
         ..Wanted::default()
     };
     kernel.maps.apply(&wanted, 77)?;
@@ -89,13 +89,13 @@ fn debt_earns_an_unproved_source_an_entry_and_no_trust() -> Result<()> {
     let limit = Limit::new(1, 1_000_000_000, 20).expect("a limit");
     let mut rules = Rules {
         limits: [limit, Limit::NONE, Limit::NONE, Limit::NONE],
-        budget: [0, 0, 1_000],
+        budget: [0, 0, 1_000, 0, 0, 0],
         tick_shift: 63,
         epoch_shift: ONE_EPOCH,
         promotions_per_tick: 1,
         ..Rules::default()
     };
-    let wanted = |rules| Wanted { rules, ports: vec![PortBit::udp(port)], ..Wanted::default() };
+    let wanted = |rules| Wanted { rules, ports: vec![PortCell::udp(port)], ..Wanted::default() };
     kernel.maps.apply(&wanted(rules), 77)?;
     let frame = |host: u8| {
         let header = V4 {
@@ -127,7 +127,7 @@ fn debt_earns_an_unproved_source_an_entry_and_no_trust() -> Result<()> {
 
         kernel.charge.forgive(key(1))?;
         assert_eq!(verdict(kernel, &frame(1))?, "unproved", "forgiven, by its entry");
-        rules.budget = [0; 3];
+        rules.budget = [0; CLASSES];
         kernel.maps.apply(&wanted(rules), 77)?;
         assert_eq!(verdict(kernel, &frame(1))?, "budget_other", "an entry lends no trust");
         Ok(())

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use aya::programs::TestRun as _;
 use aya::programs::TestRunOptions;
 use weir::plane::{List, Wanted};
-use weir_ebpf::abi::{Rules, Sentence};
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::abi::{CLASSES, Rules, Sentence};
+use weir_ebpf::scope::PortCell;
 use weir_tests::frames::{ACK, TCP, V4, ethernet, tcp};
 use weir_tests::http::{self, Connection};
 use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
@@ -27,10 +27,11 @@ const MANY: u32 = 2_000;
 
 fn wanted(lists: Vec<List>) -> Wanted {
     Wanted {
-        rules: Rules { budget: [1 << 30; 3], epoch_shift: ONE_EPOCH, ..Rules::default() },
-        ports: vec![PortBit::tcp(PORT)],
+        rules: Rules { budget: [1 << 30; CLASSES], epoch_shift: ONE_EPOCH, ..Rules::default() },
+        ports: vec![PortCell::tcp(PORT)],
         own: vec![IpAddr::V4(OWN)],
         lists,
+        ..Wanted::default()
     }
 }
 

@@ -12,6 +12,7 @@ mod lifecycle;
 mod lists;
 mod packets;
 mod planes;
+mod ports;
 mod replace;
 mod resize;
 mod rig;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use weir::plane::Events;
-use weir_ebpf::abi::{ClientKey, flags};
+use weir_ebpf::abi::{CLASSES, ClientKey, flags};
 use weir_ebpf::verdict::{Action, Verdict};
 use weir_tests::frames::{
     ACK, SYN, TCP, UDP, V4, authentication, ethernet, extension, fragment, tagged, tcp, udp, v6,
@@ -97,7 +97,7 @@ fn host_and_kernel_judge_every_packet_alike() -> Result<()> {
         }
     }
     let mut wanted = lists();
-    wanted.rules.budget = [0; 3];
+    wanted.rules.budget = [0; CLASSES];
     kernel.maps.apply(&wanted, 1)?;
     for row in &by_kernel {
         check_key(&mut kernel, row)?;
@@ -181,7 +181,9 @@ fn ipv4_rows(table: &mut Table) {
     table.add("first fragment too short for udp", fragmented(0x2000, UDP, &[0; 4]), Verdict::Unproved, some);
     table.add("later fragment of icmp", fragmented(0x0010, 1, &[0; 8]), Verdict::Icmp, None);
     table.add("later fragment of gre", fragmented(0x0010, 47, &[0; 8]), Verdict::NoPort, None);
-    table.add("icmp echo", v4_frame(NEW, 1, &[8; 16]), Verdict::Icmp, None);
+    table.add("icmp echo", v4_frame(NEW, 1, &[8; 16]), Verdict::OutOfScope, None);
+    table.add("icmp echo reply", v4_frame(NEW, 1, &[0; 16]), Verdict::Icmp, None);
+    table.add("icmp echo, cut", v4_frame(NEW, 1, &[8; 3]), Verdict::Icmp, None);
     table.add("icmp fragmentation needed", v4_frame(NEW, 1, &[3, 4, 0, 0, 0, 0, 5, 0]), Verdict::Icmp, None);
     for (name, protocol) in [("gre", 47), ("ipip", 4), ("sctp", 132), ("esp", 50), ("igmp", 2), ("vrrp", 112)]
     {
@@ -300,11 +302,15 @@ fn ipv6_rows(table: &mut Table) {
     {
         table.add(name, v6_frame(NEW, number, &[0; 24]), Verdict::NoPort, None);
     }
-    for (name, kind) in
-        [("neighbour solicitation", 135), ("router advertisement", 134), ("packet too big", 2), ("echo", 128)]
-    {
+    for (name, kind) in [
+        ("neighbour solicitation", 135),
+        ("router advertisement", 134),
+        ("packet too big", 2),
+        ("echo reply", 129),
+    ] {
         table.add(name, v6_frame(NEW, 58, &[kind, 0, 0, 0, 0, 0, 0, 0]), Verdict::Icmp, None);
     }
+    table.add("icmpv6 echo", v6_frame(NEW, 58, &[128, 0, 0, 0, 0, 0, 0, 0]), Verdict::OutOfScope, None);
     table.add("icmpv6 behind hop-by-hop", v6_frame(NEW, 0, &extension(58, 0, &[0; 8])), Verdict::Icmp, None);
     let from = |source: &str, port| {
         let source = source.parse().expect("an address");

@@ -12,7 +12,7 @@ use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
 use weir::model::{Client, ClientKey, Decision, Limit, Origin, Rate};
 use weir::plane::{Plane, Wanted, now_ns};
 use weir_ebpf::abi::{CLASSES, Rules, Word, flags};
-use weir_ebpf::scope::PortBit;
+use weir_ebpf::scope::PortCell;
 use weir_tests::frames::{ACK, SYN, TCP, V4, ethernet, tcp};
 use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
 use weir_tests::netns::Netns;
@@ -94,7 +94,7 @@ fn saturate_packets(word: Word, rate: &Rate, flags: u8, unit: u64) -> Result<()>
     limits[word as usize] = rate.limit();
     let wanted = Wanted {
         rules: Rules { limits, epoch_shift: ONE_EPOCH, ..Rules::default() },
-        ports: vec![PortBit::tcp(PORT)],
+        ports: vec![PortCell::tcp(PORT)],
         own: vec![IpAddr::V4(OWN)],
         ..Wanted::default()
     };
@@ -166,7 +166,7 @@ fn no_packet_meets_half_of_two_rule_sets() -> Result<()> {
         let mut kernel = KernelPath::small()?;
         let set = |flags, room| Wanted {
             rules: Rules { flags, budget: [room; CLASSES], ..Rules::default() },
-            ports: vec![PortBit::tcp(PORT)],
+            ports: vec![PortCell::tcp(PORT)],
             ..Wanted::default()
         };
         let sets = [set(flags::FORWARDED, 0), set(0, u64::from(u32::MAX))];

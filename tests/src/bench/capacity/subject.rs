@@ -141,7 +141,11 @@ impl Denied {
 fn config(denied: Option<Denied>, prepare: Prepare) -> String {
     // Who is proved is over the limit: else the stack is measured, to which everything is handed up.
     let rate = if prepare == Prepare::Prove { PROVED_PER_SECOND } else { PER_SECOND };
-    let deny = denied.map(|_| format!("deny = [\"{DENY_FILE}\"]\n")).unwrap_or_default();
+    let deny = match denied {
+        None => String::new(),
+        Some(Denied::Thousand) => format!("deny = [\"{DENY_FILE}\"]\n"),
+        Some(Denied::Million) => format!("deny = [\"{DENY_FILE}\"]\nprefixes = 1_048_576\n"),
+    };
     format!(
         "[[listener]]\naddress = \"0.0.0.0:{TCP_PORT}\"\n\n[[listener]]\naddress = \"[::]:{TCP_PORT}\"\n\n\
          [kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\n{deny}\n\
