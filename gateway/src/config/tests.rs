@@ -53,7 +53,7 @@ fn mistakes_are_named_with_their_place() {
         ),
         (&rule("a", "tcp/1", "weight = 256"), "4:10", "1 to 255"),
         (&rule("a", "tcp/1", "weight = { sny = 2 }"), "4:10", "syn, tcp"),
-        (&rule("a", "tcp/1", "class = \"sny\""), "4:9", "did you mean `syn`"),
+        (&rule("a", "tcp/1", "class = \"fragment\""), "4:9", "did you mean `fragments`"),
         (
             &format!(
                 "{}[limit.client]\npackets = {{ rate = \"9/s\", burst = 9 }}",

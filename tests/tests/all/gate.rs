@@ -129,7 +129,7 @@ fn debt_earns_an_unproved_source_an_entry_and_no_trust() -> Result<()> {
         assert_eq!(verdict(kernel, &frame(1))?, "unproved", "forgiven, by its entry");
         rules.budget = [0; CLASSES];
         kernel.maps.apply(&wanted(rules), 77)?;
-        assert_eq!(verdict(kernel, &frame(1))?, "budget_other", "an entry lends no trust");
+        assert_eq!(verdict(kernel, &frame(1))?, "budget_udp", "an entry lends no trust");
         Ok(())
     })
 }
