@@ -1,5 +1,7 @@
 //! The command line: what a person types, and what comes back.
 
+mod apply;
+
 mod operate;
 
 mod print;
@@ -43,6 +45,8 @@ enum Command {
     Deny(Lists),
     /// Sampled decisions of the packet path and every ban, as they happen
     Watch(Watch),
+    /// Put a configuration in force: for good, or on trial until it is kept
+    Apply(Apply),
     /// Read the configuration again; a wrong one changes nothing
     Reload(Ask),
     /// XDP programs of this instance; works with weir dead
@@ -183,6 +187,25 @@ struct Watch {
 }
 
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "keep", "revert"]))]
+struct Apply {
+    /// The new configuration; - reads it from standard input
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Only on trial: the old one comes back after this, as in 60s, unless --keep comes first
+    #[arg(long, value_name = "TIME", requires = "file")]
+    confirm: Option<String>,
+    /// Write what is on trial to weir's configuration file
+    #[arg(long)]
+    keep: bool,
+    /// End the trial by what held before
+    #[arg(long)]
+    revert: bool,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Args)]
 struct Xdp {
     #[command(subcommand)]
     action: XdpAction,
@@ -244,6 +267,7 @@ pub fn execute(cli: Cli, surroundings: &Surroundings) -> ExitCode {
         Command::Gateway(args) => return ended(run::gateway(&run_args(args, surroundings))),
         Command::Check(args) => return check(args, surroundings),
         Command::Status(ask) => operate::status(&ask, surroundings),
+        Command::Apply(args) => apply::apply(&args, surroundings),
         Command::Reload(ask) => operate::reload(&ask, surroundings),
         Command::Explain(args) => operate::explain(&args, surroundings),
         Command::Bans(args) => operate::bans(args.action, surroundings),

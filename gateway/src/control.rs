@@ -2,6 +2,8 @@
 
 mod admin;
 
+mod apply;
+
 mod bans;
 
 mod census;
@@ -38,13 +40,14 @@ use crate::plane::{Added, Census, Maps};
 use crate::proxy;
 
 pub use admin::serve_admin;
+pub use apply::{Trial, begin, revert_at_the_end, revert_in_time};
 pub use census::take_census;
 pub use client::{AskError, ask, ask_with, follow};
 pub use collector::Collected;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
-    BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName, ListView,
-    ListsView, News, ReloadReport, Request, Status, WordView, duration_text,
+    Applied, BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName,
+    ListView, ListsView, News, Pending, ReloadReport, Request, Status, WordView, duration_text,
 };
 pub use reload::{Publish, Reloader, watch_files};
 pub use socket::{SocketError, listen, serve};
@@ -62,6 +65,7 @@ pub struct Parts {
     pub config: ArcSwap<weir_toml::Config>,
     pub reloader: Reloader,
     pub guarding: Guarding,
+    pub trial: Trial,
     pub added: Arc<Added>,
     pub ceiling_bytes: u64,
     pub started_ns: u64,

@@ -21,7 +21,7 @@ use crate::plane::PinDir;
 use crate::run::Exit;
 
 /// What a command ends with when it does not succeed.
-type Failed = (Exit, String);
+pub(super) type Failed = (Exit, String);
 
 pub(super) fn status(ask: &Ask, surroundings: &Surroundings) -> Result<(), Failed> {
     answered::<Status>(ask, surroundings, &Request::Status, print::status)
@@ -194,7 +194,7 @@ fn told<T: DeserializeOwned + Serialize>(
     Ok(())
 }
 
-fn socket(ask: &Ask, surroundings: &Surroundings) -> Result<PathBuf, Failed> {
+pub(super) fn socket(ask: &Ask, surroundings: &Surroundings) -> Result<PathBuf, Failed> {
     match (&ask.socket, &ask.config) {
         (Some(path), _) => Ok(path.clone()),
         (None, Some(file)) => {
@@ -205,7 +205,7 @@ fn socket(ask: &Ask, surroundings: &Surroundings) -> Result<PathBuf, Failed> {
     }
 }
 
-fn failed(error: AskError) -> Failed {
+pub(super) fn failed(error: AskError) -> Failed {
     let exit = match error {
         AskError::Refused(_) => Exit::Wrong,
         AskError::Unreachable { .. } | AskError::Broken(_) | AskError::Nonsense(_) => Exit::System,
@@ -213,7 +213,7 @@ fn failed(error: AskError) -> Failed {
     (exit, error.to_string())
 }
 
-fn whole_seconds(text: &str) -> Result<u64, Failed> {
+pub(super) fn whole_seconds(text: &str) -> Result<u64, Failed> {
     let time: Duration = config::parse_duration(text).map_err(|error| (Exit::Wrong, error.to_string()))?;
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     if seconds == 0 { Err((Exit::Wrong, "a time of 0 does nothing".to_owned())) } else { Ok(seconds) }

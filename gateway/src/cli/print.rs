@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::config::{Ceiling, Errors};
 use crate::control::{
-    BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport, Status,
-    duration_text,
+    Applied, BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport,
+    Status, duration_text,
 };
 use crate::kernel::{Detached, Feature, Found, Interface};
 use crate::run::Loaded;
@@ -76,6 +76,9 @@ pub(super) fn status(status: &Status) -> String {
         (None, waits) => format!("in force, but for a restart: {}", waits.join(", ")),
     };
     text.line("config", format!("{} {reload}", status.config.file));
+    if let Some(seconds) = status.config.reverts_in_seconds {
+        text.line("", format!("ANOTHER ONE IS ON TRIAL, this one holds again in {seconds} s"));
+    }
     text.line("kernel", kernel_line(&status.kernel));
     for interface in &status.kernel.interfaces {
         let why = interface.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -180,6 +183,20 @@ pub(super) fn changed_list(list: &ListView) -> String {
     format!("in force: {} prefixes beside the configuration's", list.prefixes)
 }
 
+pub(super) fn applied(applied: &Applied) -> String {
+    let waits = match applied.waits_for_restart.as_slice() {
+        [] => String::new(),
+        waits => format!("; these wait for a restart: {}", waits.join(", ")),
+    };
+    match applied.reverts_in_seconds {
+        Some(seconds) => format!(
+            "on trial{waits}\nthe old configuration comes back in {}: `weir apply --keep` keeps this one, `weir apply --revert` ends it now",
+            duration_text(Duration::from_secs(seconds))
+        ),
+        None => format!("in force, and in the file{waits}"),
+    }
+}
+
 pub(super) fn reloaded(report: &ReloadReport) -> String {
     let what = if report.changed { "reloaded" } else { "reloaded, nothing changed" };
     match report.waits_for_restart.as_slice() {
@@ -204,6 +221,8 @@ pub(super) fn news(news: &News) -> String {
         News::Unbanned { client } => format!("unban {:<14} {client}", "operator"),
         News::Reloaded { ok: true } => "reload: the new configuration is in force".to_owned(),
         News::Reloaded { ok: false } => "reload: the file is wrong, the old configuration holds".to_owned(),
+        News::OnTrial { seconds } => format!("apply: a configuration is on trial for {seconds} s"),
+        News::Reverted { why } => format!("apply: the old configuration holds again: {why}"),
         News::Missed { lines } => format!("({lines} lines missed)"),
     }
 }

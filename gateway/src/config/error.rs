@@ -26,6 +26,16 @@ impl Errors {
     }
 }
 
+impl Errors {
+    /// The same mistakes, told of `name` where they are `file`'s.
+    pub fn of(mut self, file: &Path, name: &Path) -> Self {
+        for error in self.0.iter_mut().filter(|error| error.file == file) {
+            error.file = name.to_owned();
+        }
+        self
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {

@@ -2,6 +2,7 @@
 //! structs are what `--json` prints.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,19 @@ pub enum Request {
         #[serde(default)]
         sessions: Vec<IpAddr>,
     },
+    /// Puts a configuration in force for a while.
+    Apply {
+        text: String,
+        /// Where the text came from, for its mistakes.
+        name: String,
+        confirm_seconds: u64,
+        #[serde(default)]
+        sessions: Vec<IpAddr>,
+    },
+    /// What is on trial.
+    Pending,
+    /// Ends the trial by what held before.
+    Revert,
     Watch,
     ListShow {
         list: ListName,
@@ -107,6 +121,8 @@ pub struct CensusView {
 pub struct ConfigView {
     pub file: String,
     pub last_reload: LastReload,
+    /// While another configuration than the file's is on trial: until it is gone.
+    pub reverts_in_seconds: Option<u64>,
 }
 
 /// How the last reload went; the start counts as one.
@@ -259,6 +275,22 @@ pub struct ReloadReport {
     pub waits_for_restart: Vec<String>,
 }
 
+/// `weir apply`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    pub changed: bool,
+    pub waits_for_restart: Vec<String>,
+    /// None: it is in the file, for good.
+    pub reverts_in_seconds: Option<u64>,
+}
+
+/// A configuration on trial, and the file that it would be kept in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    pub file: PathBuf,
+    pub text: String,
+}
+
 /// A line of `weir watch`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -283,6 +315,14 @@ pub enum News {
     },
     Reloaded {
         ok: bool,
+    },
+    /// A configuration holds until it is kept, or for so long.
+    OnTrial {
+        seconds: u64,
+    },
+    /// The old configuration holds again.
+    Reverted {
+        why: String,
     },
     /// Lines that this watcher was too slow for.
     Missed {

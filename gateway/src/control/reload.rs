@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::message::{LastReload, News, ReloadReport};
-use super::{Parts, bans, guard};
+use super::{Parts, apply, bans, guard};
 use crate::config::{self, Config};
 use crate::kernel::Guard;
 use crate::plane::Additions;
@@ -26,10 +26,14 @@ pub type PublishRules = Box<dyn Fn(&Config, &Guard, &Additions) -> Result<(), St
 /// Publishes the data side.
 pub type PublishData = Box<dyn Fn(&Config, &Additions) + Send + Sync>;
 
+/// Has the kernel drop for so long at most; None: for as long as it likes.
+pub type PublishLease = Box<dyn Fn(Option<Duration>) -> Result<(), String> + Send + Sync>;
+
 /// What a checked configuration goes through to hold.
 pub struct Publish {
     pub rules: PublishRules,
     pub data: PublishData,
+    pub lease: PublishLease,
 }
 
 /// Knows the file and how it went the last time.
@@ -61,6 +65,14 @@ impl Reloader {
 
     pub fn last(&self) -> LastReload {
         self.locked().clone()
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub(super) fn lease(&self, length: Option<Duration>) -> Result<(), String> {
+        (self.publish.lease)(length)
     }
 
     /// Has the kernel apply `config` under another guard.
@@ -123,12 +135,36 @@ impl Reloader {
     }
 
     fn try_reload(&self, parts: &Parts) -> Result<ReloadReport, String> {
-        let said = |errors: config::Errors| errors.to_string();
-        let text = config::read(&self.file).map_err(said)?;
-        let mut fresh = config::parse(&text, &self.file, &self.default_socket).map_err(said)?;
+        let text = config::read(&self.file).map_err(|errors| errors.to_string())?;
+        let (fresh, guard) = self.check(parts, &text, &self.file)?;
+        let report = self.publish(parts, fresh, guard)?;
+        apply::settle(parts);
+        Ok(report)
+    }
+
+    /// Checks a text as this instance's configuration; its mistakes are told of `name`.
+    pub(super) fn check(&self, parts: &Parts, text: &str, name: &Path) -> Result<(Config, Guard), String> {
+        let said = |errors: config::Errors| errors.of(&self.file, name).to_string();
+        let mut fresh = config::parse(text, &self.file, &self.default_socket).map_err(said)?;
         (self.overlay)(&mut fresh);
         let guard = parts.guarding.find(&fresh).map_err(said)?;
-        config::refuse_cut_off(&text, &fresh, &guard).map_err(said)?;
+        config::refuse_cut_off(text, &fresh, &guard).map_err(said)?;
+        Ok((fresh, guard))
+    }
+
+    /// Puts a configuration in force that held before.
+    pub(super) fn restore(&self, parts: &Parts, before: &Arc<Config>) -> Result<(), String> {
+        let guard = parts.guarding.find(before).unwrap_or_else(|_| Guard::clone(&parts.guarding.present()));
+        let additions = parts.added.present();
+        (self.publish.rules)(before, &guard, &additions)?;
+        (self.publish.data)(before, &additions);
+        guard::adopt(parts, guard);
+        parts.config.store(Arc::clone(before));
+        Ok(())
+    }
+
+    /// Puts a checked configuration in force.
+    pub(super) fn publish(&self, parts: &Parts, fresh: Config, guard: Guard) -> Result<ReloadReport, String> {
         let present = parts.config.load_full();
         let waits_for_restart = waiting(&present, &fresh);
         let additions = parts.added.present();
@@ -163,7 +199,8 @@ impl Reloader {
         Ok(ReloadReport { changed, waits_for_restart })
     }
 
-    fn locked(&self) -> MutexGuard<'_, LastReload> {
+    /// Held by whoever changes what is in force.
+    pub(super) fn locked(&self) -> MutexGuard<'_, LastReload> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -207,9 +244,9 @@ pub async fn watch_files(parts: Arc<Parts>) {
         }
     };
     let mut watched: Vec<PathBuf> = Vec::new();
-    let mut seen = contents(&parts.config.load());
+    let mut seen = contents(&followed(&parts));
     loop {
-        for folder in folders(&parts.config.load()) {
+        for folder in folders(&followed(&parts)) {
             if !watched.contains(&folder) {
                 if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
                     tracing::warn!(folder = %folder.display(), %error, "not watched");
@@ -222,7 +259,7 @@ pub async fn watch_files(parts: Arc<Parts>) {
         }
         sleep(SETTLE).await;
         while changes.try_recv().is_ok() {}
-        let present = contents(&parts.config.load());
+        let present = contents(&followed(&parts));
         if present != seen {
             seen = present;
             // Whatever it answers is logged and kept for `weir status`.
@@ -231,6 +268,11 @@ pub async fn watch_files(parts: Arc<Parts>) {
             }
         }
     }
+}
+
+/// The configuration whose files matter: while another is on trial, the one that the file says.
+fn followed(parts: &Parts) -> Arc<Config> {
+    parts.trial.before().unwrap_or_else(|| parts.config.load_full())
 }
 
 /// Reading is an event too, and ours.

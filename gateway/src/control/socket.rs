@@ -14,13 +14,13 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::timeout;
 
 use super::message::{LOAD_BYTES_MAX, News, Request};
-use super::{Parts, bans, explain, lists, status};
+use super::{Parts, apply, bans, explain, lists, status};
 
 #[cfg(test)]
 mod tests;
 
-/// Bytes of a request.
-const LINE_BYTES: u64 = 64 * 1_024;
+/// Bytes of a request: a configuration fits.
+const LINE_BYTES: u64 = 1_024 * 1_024;
 const CLIENTS: usize = 16;
 /// To a whole request, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -139,6 +139,12 @@ fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
         Request::ListAdd { list, prefix } => lists::add(parts, *list, prefix).and_then(value),
         Request::ListRemove { list, prefix } => lists::remove(parts, *list, prefix).and_then(value),
         Request::ListLoad { .. } => Err("a list is loaded from what follows its line".to_owned()),
+        Request::Apply { text, name, confirm_seconds, sessions } => {
+            parts.guarding.welcome(sessions);
+            apply::apply(parts, text, name, *confirm_seconds).and_then(value)
+        }
+        Request::Pending => apply::pending(parts).and_then(value),
+        Request::Revert => apply::revert(parts).and_then(value),
         Request::Watch => Err("watch is answered by a stream".to_owned()),
     };
     Answer::of(answered)

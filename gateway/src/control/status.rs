@@ -16,7 +16,11 @@ pub(super) fn status(parts: &Parts) -> Result<Status, String> {
     Ok(Status {
         uptime_seconds: now_ns.saturating_sub(parts.started_ns) / 1_000_000_000,
         ready: parts.ready.load(Ordering::Acquire),
-        config: ConfigView { file: config.file.display().to_string(), last_reload: parts.reloader.last() },
+        config: ConfigView {
+            file: config.file.display().to_string(),
+            last_reload: parts.reloader.last(),
+            reverts_in_seconds: parts.trial.left().map(|left| left.as_secs()),
+        },
         kernel: kernel(parts)?,
         memory: MemoryView { ceiling_bytes: parts.ceiling_bytes, rss_bytes: resident_bytes() },
         store: StoreView { kind: "none".to_owned(), up: None },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
@@ -15,11 +16,11 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::banner::banner;
 use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
-use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader};
+use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader, Trial};
 use crate::kernel::{Facts, Guard, Handover, Interface, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
-use crate::plane::{Added, Additions, Bans, Charge, Events, Maps, PinDir, Plane, fresh_seed, now_ns};
+use crate::plane::{Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, fresh_seed, now_ns};
 use crate::proxy::{self, Shared, SharedParts, Snapshot};
 use crate::telemetry::metrics::Metrics;
 use weir_ebpf::abi::flags;
@@ -94,7 +95,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
             (None, None, bans, Arc::new(Added::in_process()), None)
         }
     };
-    let shared = shared(&config, &facts, charge, bans, &added.present(), offender_sender);
+    let shared = shared(&config, &facts, charge.clone(), bans, &added.present(), offender_sender);
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
     let admin = tokio::net::TcpListener::bind(config.admin.address).await;
     let admin = admin
@@ -104,7 +105,8 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let socket = control::listen(&config.admin.socket).map_err(Failure::system)?;
     let hello = banner(&config, &facts, &ceiling, &addresses, admin_address);
     let parts = Arc::new(Parts {
-        reloader: reloader(&args, &shared, maps.clone(), addresses),
+        reloader: reloader(&args, &shared, maps.clone(), charge, addresses),
+        trial: Trial::default(),
         guarding: Guarding::new(guard, args.sessions, names),
         shared: Arc::clone(&shared),
         added,
@@ -117,6 +119,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         news: broadcast::Sender::new(NEWS),
         config: ArcSwap::from_pointee(config),
     });
+    control::begin(&parts).map_err(|error| Failure::system(anyhow!(error)))?;
     parts.shared.metrics.collect(Box::new(Collected::of(&parts)));
     let (drain, draining) = watch::channel(false);
     let threads = start_workers(listeners, &shared, &draining).map_err(Failure::system)?;
@@ -129,6 +132,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     writeln!(std::io::stdout(), "weir is ready\n{hello}").unwrap_or(());
     let told = wait_for_the_end(&parts, keeper).await.map_err(Failure::system)?;
     tracing::info!(reason = told, "draining");
+    control::revert_at_the_end(&parts);
     drain.send_replace(true);
     join(threads).await?;
     remove_socket(&parts.config.load().admin.socket);
@@ -159,6 +163,7 @@ fn reloader(
     args: &RunArgs,
     shared: &Arc<Shared>,
     maps: Option<Arc<Maps>>,
+    charge: Option<Arc<Charge>>,
     bound: Vec<SocketAddr>,
 ) -> Reloader {
     let shared = Arc::clone(shared);
@@ -176,7 +181,15 @@ fn reloader(
         shared.shedder.publish(config.limit.shed.clone());
         shared.publish(snapshot(config, additions, &shared.metrics));
     };
-    let publish = Publish { rules: Box::new(rules), data: Box::new(data) };
+    let lease = move |length: Option<Duration>| {
+        let Some(charge) = &charge else { return Ok(()) };
+        let set = match length {
+            Some(length) => charge.grant(Lease::Apply, length),
+            None => charge.end(Lease::Apply),
+        };
+        set.map_err(|error| error.to_string())
+    };
+    let publish = Publish { rules: Box::new(rules), data: Box::new(data), lease: Box::new(lease) };
     let interfaces = args.interfaces.clone();
     let over = move |config: &mut Config| overlay(&interfaces, config);
     Reloader::new(&args.config, &args.default_socket, Box::new(over), publish)
@@ -216,6 +229,7 @@ fn start_tasks(
     tokio::spawn(control::watch_files(Arc::clone(parts)));
     tokio::spawn(control::follow_guard(Arc::clone(parts)));
     tokio::spawn(control::take_census(Arc::clone(parts)));
+    tokio::spawn(control::revert_in_time(Arc::clone(parts)));
     if let Some(events) = events {
         tokio::spawn(control::pump_events(Arc::clone(parts), events));
     }

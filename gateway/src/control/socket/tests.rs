@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::*;
 use crate::config;
-use crate::control::{Guarding, Publish, Reloader, ask};
+use crate::control::{Guarding, Publish, Reloader, Trial, ask};
 use crate::kernel::{Facts, Names};
 use crate::limit::Shedder;
 use crate::model::PrefixSet;
@@ -82,7 +82,8 @@ fn parts(file: &Path) -> Parts {
         metrics,
         prove_by_accept: false,
     });
-    let publish = Publish { rules: Box::new(|_, _, _| Ok(())), data: Box::new(|_, _| ()) };
+    let publish =
+        Publish { rules: Box::new(|_, _, _| Ok(())), data: Box::new(|_, _| ()), lease: Box::new(|_| Ok(())) };
     let guard = config::find_guard(&config, &[], &mut Names::default()).unwrap();
     let reloader = Reloader::new(file, Path::new("s"), Box::new(|_| ()), publish);
     Parts {
@@ -92,6 +93,7 @@ fn parts(file: &Path) -> Parts {
         config: ArcSwap::from_pointee(config),
         reloader,
         guarding: Guarding::new(guard, Vec::new(), Names::default()),
+        trial: Trial::default(),
         added: Arc::new(Added::in_process()),
         ceiling_bytes: 1 << 30,
         started_ns: now_ns(),
@@ -143,7 +145,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         (&b"nonsense\n"[..], "no such request"),
         (b"{\"command\":\"dance\"}\n", "no such request"),
         (b"{\"command\":\"status\"", "a line of at most"),
-        (&[b'x'; 100_000], "a line of at most"),
+        (&[b'x'; 1_100_000], "a line of at most"),
     ] {
         let answer = control.raw(line);
         assert!(answer.contains(part), "{answer}");
