@@ -171,25 +171,18 @@ fn lost_news_are_made_up_for() -> Result<()> {
     ended?;
     let wire = joined?;
     wait_row(&weir, "w8", "native", AT_ONCE)?;
-    assert!(weir.output().contains("were lost"), "the socket overran: {}", weir.output());
+    let is_said = || weir.output().contains("were lost").then_some(());
+    wait_for("a word of the socket's overrun", AT_ONCE, is_said).with_context(|| weir.output())?;
     hosts.wait_denied(&weir, wire.v4(1))?;
     hosts.wait_denied(&weir, Ipv4Addr::new(10, 78, 0, 1))?;
     Ok(())
 }
 
-/// How often the process went to sleep or was put aside.
-fn switches(weir: &Weir) -> Result<u64> {
+/// How often the keeper went to sleep.
+fn slept(weir: &Weir) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid()))?;
-    let counts =
-        status.lines().filter_map(|line| line.split_once("ctxt_switches:")?.1.trim().parse::<u64>().ok());
-    Ok(counts.sum())
-}
-
-/// Processor time of the process.
-fn ticks(weir: &Weir) -> Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", weir.pid()))?;
-    let fields: Vec<_> = stat.rsplit(") ").next().context("a name")?.split(' ').collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).context("a count of switches")
 }
 
 #[test]
@@ -203,23 +196,24 @@ fn the_keeper_sleeps_and_a_storm_of_news_is_a_few_readings() -> Result<()> {
     hosts.join(8)?;
     let _sink = Sink::attach(End { netns: &hosts.here, interface: "w8", host: 1 }, Program::Pass)?;
     let weir = hosts.weir("interfaces = [\"w7\", \"w8\", \"w9\"]")?;
-    let before = switches(&weir)?;
+    let before = slept(&weir)?;
     let_pass(Duration::from_secs(1));
-    let idle = switches(&weir)? - before;
+    let idle = slept(&weir)? - before;
     assert!(idle <= 5, "{idle} times awake in an idle second");
 
     let lines = "addr add 10.79.0.1/32 dev w7\naddr del 10.79.0.1/32 dev w7\n".repeat(10_000);
     let batch = weir.place.folder().join("batch");
     std::fs::write(&batch, lines)?;
-    let (began_ns, before) = (now_ns(), ticks(&weir)?);
+    let (began_ns, before) = (now_ns(), slept(&weir)?);
     run(&["ip", "-n", hosts.here.name(), "-batch", batch.to_str().context("a path")?])?;
-    let (spent, lasted_ms) = (ticks(&weir)? - before, (now_ns() - began_ns) / 1_000_000);
-    println!("{spent} ticks of 10 ms for 20,000 news in {lasted_ms} ms");
-    assert!(lasted_ms < 500 || spent * 10 < lasted_ms / 4, "{spent} ticks of 10 ms in {lasted_ms} ms");
+    let (times, lasted_ms) = (slept(&weir)? - before, (now_ns() - began_ns) / 1_000_000);
+    println!("slept {times} times while 20,000 news came in {lasted_ms} ms");
+    // A rest, a wait for news and what a reading waits for, a tenth of a second each round.
+    assert!(times <= 10 + lasted_ms / 100 * 4, "slept {times} times in {lasted_ms} ms");
     let_pass(Duration::from_millis(300));
-    let before = switches(&weir)?;
+    let before = slept(&weir)?;
     let_pass(Duration::from_secs(1));
-    let idle = switches(&weir)? - before;
+    let idle = slept(&weir)? - before;
     assert!(idle <= 5, "{idle} times awake in a second after the storm");
     Ok(())
 }
