@@ -85,7 +85,8 @@ impl Keeper {
                 |error| tracing::warn!(%error, "no news of interfaces and addresses, asking for them"),
             )
             .ok();
-        let mut own = own_addresses().unwrap_or_default();
+        // What came since the start's reading is not in OWN: the first turn writes it in any case.
+        let mut own = None;
         let mut was_ready = false;
         loop {
             let began_ns = now_ns();
@@ -129,7 +130,7 @@ impl Keeper {
         handover: &Handover,
         signals: &SignalFd,
         monitor: Option<&Monitor>,
-        own: &mut Vec<IpAddr>,
+        own: &mut Option<Vec<IpAddr>>,
     ) -> Result<Option<ExitStatus>, KeeperError> {
         let every = if monitor.is_some() { FOLLOW_EVERY } else { FOLLOW_EVERY_UNHEARD };
         let (mut told, mut occasion) = (Told::Whole, Occasion::News);
@@ -191,17 +192,22 @@ impl Keeper {
         }
     }
 
-    fn refresh_own(&self, own: &mut Vec<IpAddr>) {
+    /// Makes OWN say this host's addresses; what cannot be written is tried again.
+    fn refresh_own(&self, own: &mut Option<Vec<IpAddr>>) {
         let Ok(present) = own_addresses() else { return };
-        if present == *own {
+        if own.as_ref() == Some(&present) {
             return;
         }
         let written: Result<(), MapsError> = self.maps.set_own(&present);
         match written {
-            Ok(()) => tracing::info!(addresses = present.len(), "the host's addresses changed"),
+            Ok(()) => {
+                if own.is_some() {
+                    tracing::info!(addresses = present.len(), "the host's addresses changed");
+                }
+                *own = Some(present);
+            }
             Err(error) => tracing::warn!(%error, "the host's addresses changed, and OWN cannot be written"),
         }
-        *own = present;
     }
 }
 
