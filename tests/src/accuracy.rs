@@ -21,11 +21,13 @@ use crate::replay::{Answer, BATCH, Event, Family, HZ, Kind, Program, Replay};
 use oracle::Oracle;
 use stream::Stream;
 
-/// The limit of each client: as slow as one for requests, which is the hard case, for state must last.
+/// The limit of each client, a second: as slow as one for requests, the hard case, for state must last.
 pub const RATE: u64 = 5;
 pub const BURST: u64 = 20;
-/// Packets of the unproved in a tick of 4 ms, for each of the three classes.
+/// Packets of the unproved in a tick of 4 ms, for each class.
 pub const BUDGET: u64 = 5;
+/// Classes that a flood comes in: SYN, other TCP, UDP.
+const FLOODED: u64 = 3;
 /// Epochs of SEEN are 65 s long, as by default.
 const EPOCH_SHIFT: u64 = 14;
 
@@ -63,7 +65,7 @@ pub fn play(scenario: &Scenario, family: Family, subjects: &[Subject]) -> Result
     };
     let mut replays = subjects.iter().map(load).collect::<Result<Vec<_>>>()?;
     let mut tallies = vec![Tallies::new(); subjects.len()];
-    let mut oracle = Oracle::new(limit);
+    let mut oracle = Oracle::new(RATE, BURST);
     let mut stream = Stream::new(scenario, family);
     loop {
         let (classes, events): (Vec<Class>, Vec<Event>) = stream.by_ref().take(BATCH).unzip();
@@ -87,7 +89,7 @@ pub fn play(scenario: &Scenario, family: Family, subjects: &[Subject]) -> Result
     Ok(tallies)
 }
 
-pub fn limit() -> Result<Limit> {
+fn limit() -> Result<Limit> {
     let limit = Limit::new(RATE, 1_000_000_000, BURST);
     limit.ok_or_else(|| anyhow::anyhow!("{RATE}/s with a burst of {BURST} is no limit"))
 }
@@ -96,14 +98,16 @@ fn rules(limit: Limit) -> Rules {
     Rules {
         limits: [limit, Limit::NONE, Limit::NONE, Limit::NONE],
         budget: [BUDGET; CLASSES],
+        // An eighth of a class, as by default.
+        promotions_per_tick: BUDGET.div_ceil(8),
         epoch_shift: EPOCH_SHIFT,
         ..Rules::default()
     }
 }
 
 /// What the unproved may pass in a run of this length, all classes together.
-pub fn share(seconds: u64) -> u64 {
-    BUDGET * CLASSES as u64 * HZ * seconds
+pub const fn share(seconds: u64) -> u64 {
+    BUDGET * FLOODED * HZ * seconds
 }
 
 impl Tally {

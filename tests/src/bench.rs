@@ -1,6 +1,7 @@
 //! The benches. Each compares subjects in interleaved short runs, because wall times on shared
 //! cores are noise: what counts are the ratios inside a round.
 
+mod accuracy;
 mod capacity;
 mod packets;
 mod proxy;
@@ -29,6 +30,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// The limiter in the kernel against an exact one, on a virtual clock, by class of client
+    Accuracy(accuracy::Arguments),
     /// What a receiving core pays for a packet: Weir, the parse-count-drop ceiling, a bare drop, nftables meters
     Capacity(capacity::Arguments),
     /// Nanoseconds a packet and microseconds a charge, by test run of a running Weir's programs
@@ -46,6 +49,7 @@ pub fn main() -> Result<()> {
     std::fs::create_dir_all(&arguments.out)?;
     let report = report::Folder::new(arguments.out);
     match &arguments.bench {
+        Bench::Accuracy(arguments) => accuracy::run(arguments, &report),
         Bench::Capacity(arguments) => capacity::run(arguments, &report),
         Bench::Packets(arguments) => packets::run(arguments, &report),
         Bench::Proxy(arguments) => proxy::run(arguments, &report),

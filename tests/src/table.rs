@@ -17,6 +17,17 @@ impl Table {
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }
+
+    /// As Markdown, figures to the right.
+    pub fn markdown(&self) -> String {
+        let mut lines: Vec<_> = self.rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+        if let Some(heading) = self.rows.first() {
+            let rule: Vec<_> =
+                (0..heading.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
+            lines.insert(1, format!("| {} |\n", rule.join(" | ")));
+        }
+        lines.concat()
+    }
 }
 
 impl fmt::Display for Table {

@@ -46,7 +46,7 @@ enum Command {
     Lint,
     /// Search for frames that the packet path gets wrong, on the host and against the kernel
     Fuzz(fuzz::Fuzz),
-    /// Measure: capacity, packets, proxy, sources (root)
+    /// Measure: accuracy, capacity, packets, proxy, sources (root)
     Bench(bench::Passed),
 }
 

@@ -1,21 +1,23 @@
 //! The limiter without a bound: an exact GCRA for each source that was ever seen, in a table that never
-//! forgets. It proves nobody, has no budget and shares nothing with the path but the one `decide`.
+//! forgets. It proves nobody, has no budget, and shares no line with the path: its arithmetic is its own.
 
 use std::collections::HashMap;
 
 use weir_ebpf::abi::ClientKey;
-use weir_ebpf::gcra::{Limit, Outcome};
 
 use crate::replay::{Event, Kind};
 
 pub(super) struct Oracle {
-    limit: Limit,
+    interval_ns: u64,
+    burst_ns: u64,
     tats_ns: HashMap<u64, u64>,
 }
 
 impl Oracle {
-    pub(super) fn new(limit: Limit) -> Self {
-        Self { limit, tats_ns: HashMap::new() }
+    /// `rate` a second divides a second.
+    pub(super) fn new(rate: u64, burst: u64) -> Self {
+        let interval_ns = 1_000_000_000 / rate;
+        Self { interval_ns, burst_ns: burst * interval_ns, tats_ns: HashMap::new() }
     }
 
     /// Whether a limit on each source, and nothing else, lets this packet through; charges it.
@@ -25,12 +27,11 @@ impl Oracle {
         }
         let ClientKey(key) = event.key;
         let present = self.tats_ns.entry(key).or_default();
-        match self.limit.decide(*present, event.at_ns, 1) {
-            Outcome::Conforming { tat_ns } => {
-                *present = tat_ns;
-                true
-            }
-            Outcome::Over { .. } => false,
+        let after_ns = event.at_ns.max(*present) + self.interval_ns;
+        let conforms = after_ns - event.at_ns <= self.burst_ns;
+        if conforms {
+            *present = after_ns;
         }
+        conforms
     }
 }

@@ -35,6 +35,11 @@ impl Folder {
         self.write(&format!("{name}.svg"), svg)
     }
 
+    /// Writes NAME.md.
+    pub fn page(&self, name: &str, markdown: &str) -> Result<()> {
+        self.write(&format!("{name}.md"), markdown)
+    }
+
     fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path.join(name);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
@@ -49,11 +54,21 @@ pub fn step(text: &str) {
 }
 
 fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let kernel = read("/proc/sys/kernel/osrelease");
     let processor = read("/proc/cpuinfo");
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
-    // Not the cores that the calling thread may use: it is on one of them.
-    let cores = processor.lines().filter(|line| line.starts_with("processor")).count();
-    format!("kernel {}, {cores} cores, {}", kernel.trim(), model.trim_start_matches([' ', '\t', ':']))
+    format!("kernel {}, {} cores, {}", kernel(), cores(), model.trim_start_matches([' ', '\t', ':']))
+}
+
+/// The kernel's release.
+pub fn kernel() -> String {
+    read("/proc/sys/kernel/osrelease").trim().to_owned()
+}
+
+/// The machine's cores. Not those that the calling thread may use: it is on one of them.
+pub fn cores() -> usize {
+    read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
 }
