@@ -29,7 +29,7 @@ mod status;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
@@ -67,7 +67,7 @@ pub struct Parts {
     pub guarding: Guarding,
     pub trial: Trial,
     pub added: Arc<Added>,
-    pub ceiling_bytes: u64,
+    pub ceiling_bytes: AtomicU64,
     pub started_ns: u64,
     pub ready: AtomicBool,
     /// What watchers are told; those who lag lose lines and hear how many.

@@ -16,8 +16,8 @@ pub use self::serve::possible_cpus;
 use self::serve::{Serving, serve};
 use crate::config::{self, Config};
 use crate::kernel::{
-    Established, Facts, Guard, Handover, Interface, Interfaces, Keeper, ModeWanted, Names, addresses,
-    drop_capabilities, end_cookies, establish, open_listeners,
+    Capacities, CapacitiesWanted, Established, Facts, Guard, Handover, Interface, Interfaces, Keeper,
+    ModeWanted, Names, addresses, drop_capabilities, end_cookies, establish, open_listeners,
 };
 use crate::plane::{Maps, PinDir};
 
@@ -141,7 +141,9 @@ fn keep(
         listeners,
         note,
         attachments,
+        pins: pins.clone(),
         maps: Arc::clone(&maps),
+        capacities: capacities(args.clone()),
         log,
         watchdog,
         program: program.into(),
@@ -151,6 +153,16 @@ fn keep(
     let ended = keeper.run().map(ExitCode::from).map_err(Failure::system);
     end_cookies(&pins, &maps).map_err(Failure::system)?;
     ended
+}
+
+/// What the keeper reads again when the gateway has read a changed file.
+fn capacities(args: RunArgs) -> CapacitiesWanted {
+    Box::new(move || {
+        let said = |errors: config::Errors| errors.to_string();
+        let text = config::read(&args.config).map_err(said)?;
+        let config = config::parse(&text, &args.config, &args.default_socket).map_err(said)?;
+        Ok(Capacities::of(&config.kernel))
+    })
 }
 
 /// The gateway's life: what the keeper opened comes as descriptors, what it pinned is opened here, and

@@ -198,11 +198,16 @@ pub(super) fn applied(applied: &Applied) -> String {
 }
 
 pub(super) fn reloaded(report: &ReloadReport) -> String {
-    let what = if report.changed { "reloaded" } else { "reloaded, nothing changed" };
-    match report.waits_for_restart.as_slice() {
-        [] => what.to_owned(),
-        waits => format!("{what}; these wait for a restart: {}", waits.join(", ")),
+    let mut text = if report.changed { "reloaded" } else { "reloaded, nothing changed" }.to_owned();
+    for (what, settings) in [
+        ("these wait for a restart", &report.waits_for_restart),
+        ("maps are changed meanwhile for", &report.under_way),
+    ] {
+        if !settings.is_empty() {
+            text.push_str(&format!("; {what}: {}", settings.join(", ")));
+        }
     }
+    text
 }
 
 pub(super) fn news(news: &News) -> String {

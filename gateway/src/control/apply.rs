@@ -84,7 +84,7 @@ pub(super) fn apply(parts: &Parts, text: &str, name: &str, confirm_seconds: u64)
         "a configuration is on trial, the old one comes back unless it is kept"
     );
     bans::tell(parts, News::OnTrial { seconds: confirm_seconds });
-    let ReloadReport { changed, waits_for_restart } = report;
+    let ReloadReport { changed, waits_for_restart, .. } = report;
     Ok(Applied { changed, waits_for_restart, reverts_in_seconds: Some(confirm_seconds) })
 }
 
@@ -110,7 +110,7 @@ fn revert_because(parts: &Parts, why: &str) -> Result<ReloadReport, String> {
             parts.reloader.lease(None)?;
             tracing::warn!(why, "the configuration on trial is gone, the old one holds again");
             bans::tell(parts, News::Reverted { why: why.to_owned() });
-            Ok(ReloadReport { changed: true, waits_for_restart: Vec::new() })
+            Ok(ReloadReport { changed: true, waits_for_restart: Vec::new(), under_way: Vec::new() })
         }
         Err(error) => {
             tracing::error!(error, "the old configuration cannot be written, trying again");

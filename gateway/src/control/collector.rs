@@ -1,6 +1,7 @@
 //! What is read when somebody scrapes: kernel counters, tables, bans, memory, the last reload.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
@@ -41,7 +42,7 @@ impl Collector for Collected {
             (names::TABLE_USED, table.used()),
             (names::BANS, bans),
             (names::BANS_CAPACITY, u64::from(parts.shared.bans.capacity())),
-            (names::CEILING, parts.ceiling_bytes),
+            (names::CEILING, parts.ceiling_bytes.load(Ordering::Relaxed)),
             (names::RESIDENT, status::resident_bytes()),
             (names::RELOAD_OK, u64::from(last.ok)),
         ] {

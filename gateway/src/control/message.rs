@@ -273,6 +273,9 @@ pub struct WordView {
 pub struct ReloadReport {
     pub changed: bool,
     pub waits_for_restart: Vec<String>,
+    /// Maps that change their capacity now.
+    #[serde(default)]
+    pub under_way: Vec<String>,
 }
 
 /// `weir apply`.

@@ -29,11 +29,15 @@ pub type PublishData = Box<dyn Fn(&Config, &Additions) + Send + Sync>;
 /// Has the kernel drop for so long at most; None: for as long as it likes.
 pub type PublishLease = Box<dyn Fn(Option<Duration>) -> Result<(), String> + Send + Sync>;
 
+/// Asks for the capacities that the file says; false where nobody can change them while this runs.
+pub type AskCapacities = Box<dyn Fn() -> Result<bool, String> + Send + Sync>;
+
 /// What a checked configuration goes through to hold.
 pub struct Publish {
     pub rules: PublishRules,
     pub data: PublishData,
     pub lease: PublishLease,
+    pub capacities: AskCapacities,
 }
 
 /// Knows the file and how it went the last time.
@@ -137,8 +141,13 @@ impl Reloader {
     fn try_reload(&self, parts: &Parts) -> Result<ReloadReport, String> {
         let text = config::read(&self.file).map_err(|errors| errors.to_string())?;
         let (fresh, guard) = self.check(parts, &text, &self.file)?;
-        let report = self.publish(parts, fresh, guard)?;
+        let mut report = self.publish(parts, fresh, guard)?;
         apply::settle(parts);
+        let is_capacity = |name: &String| [CLIENTS, BANS].contains(&name.as_str());
+        if report.waits_for_restart.iter().any(is_capacity) && self.ask_capacities() {
+            (report.under_way, report.waits_for_restart) =
+                report.waits_for_restart.into_iter().partition(is_capacity);
+        }
         Ok(report)
     }
 
@@ -178,7 +187,8 @@ impl Reloader {
         (self.publish.data)(&fresh, &additions);
         guard::adopt(parts, guard);
         let changed = *present != fresh;
-        // What waits for a restart keeps its running value, so that the next reload still tells of it.
+        // What waits for a restart keeps its running value, so that the next reload still tells of it; so does
+        // a capacity until the map has it.
         let running = Config {
             workers: present.workers,
             listeners: present.listeners.clone(),
@@ -196,7 +206,15 @@ impl Reloader {
             ..fresh
         };
         parts.config.store(Arc::new(running));
-        Ok(ReloadReport { changed, waits_for_restart })
+        Ok(ReloadReport { changed, waits_for_restart, under_way: Vec::new() })
+    }
+
+    /// Whether they are changed while this runs.
+    fn ask_capacities(&self) -> bool {
+        (self.publish.capacities)().unwrap_or_else(|error| {
+            tracing::warn!("capacities wait for a restart: {error}");
+            false
+        })
     }
 
     /// Held by whoever changes what is in force.
@@ -204,6 +222,10 @@ impl Reloader {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Capacities wait only where no keeper can change them.
+const CLIENTS: &str = "[kernel] clients";
+const BANS: &str = "[kernel] bans";
 
 /// Settings that differ and hold from the next start on.
 fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
@@ -214,8 +236,8 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
         ("[admin]", present.admin != fresh.admin),
         ("[kernel] interfaces", old.interfaces != new.interfaces),
         ("[kernel] mode", old.mode != new.mode),
-        ("[kernel] clients", old.clients != new.clients),
-        ("[kernel] bans", old.bans != new.bans),
+        (CLIENTS, old.clients != new.clients),
+        (BANS, old.bans != new.bans),
         ("[kernel] syn_cookies", old.syn_cookies != new.syn_cookies),
         ("[kernel] pin_dir", old.pin_dir != new.pin_dir),
         ("[kernel] watchdog", old.watchdog != new.watchdog),

@@ -22,7 +22,10 @@ pub(super) fn status(parts: &Parts) -> Result<Status, String> {
             reverts_in_seconds: parts.trial.left().map(|left| left.as_secs()),
         },
         kernel: kernel(parts)?,
-        memory: MemoryView { ceiling_bytes: parts.ceiling_bytes, rss_bytes: resident_bytes() },
+        memory: MemoryView {
+            ceiling_bytes: parts.ceiling_bytes.load(Ordering::Relaxed),
+            rss_bytes: resident_bytes(),
+        },
         store: StoreView { kind: "none".to_owned(), up: None },
         table: TableView { capacity: table.capacity(), used: table.used(), replaced: table.replaced() },
         connections: parts.shared.connections(),

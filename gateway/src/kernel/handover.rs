@@ -53,6 +53,18 @@ const KIND_READY: u8 = 3;
 const KIND_INTERFACE: u8 = 4;
 /// So many were told: they are all.
 const KIND_INTERFACES: u8 = 5;
+/// Asked of the keeper: the capacities that the file says.
+const KIND_RESIZE: u8 = 6;
+/// They are in force, or the text says why not.
+const KIND_RESIZED: u8 = 7;
+
+/// What the keeper tells a gateway that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Interfaces(Vec<Interface>),
+    /// CLIENTS and BANS are to be opened again; why one of them keeps its capacity.
+    Resized(Option<String>),
+}
 
 impl Handover {
     /// The keeper's end and the gateway's.
@@ -136,8 +148,33 @@ impl Handover {
         }
     }
 
-    /// Hears, in the current runtime, what became of the interfaces, until the other process is gone.
-    pub async fn hear(self, mut changed: impl FnMut(Vec<Interface>)) -> std::io::Result<()> {
+    /// The same end once more, for who asks while another hears.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()? })
+    }
+
+    /// Asks the keeper for the capacities that the file says; it tells when they are in force.
+    pub fn ask_resize(&self) -> Result<(), HandoverError> {
+        self.send(KIND_RESIZE, 0, "", None, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Whether the gateway asked for that. It asks for nothing else.
+    pub fn is_asked_to_resize(&self) -> Result<bool, HandoverError> {
+        match self.receive(MsgFlags::MSG_DONTWAIT) {
+            Ok(Message { kind: KIND_RESIZE, .. }) => Ok(true),
+            Ok(Message { kind, .. }) => Err(HandoverError::Message(kind)),
+            Err(HandoverError::Socket(Errno::EAGAIN | Errno::EINTR)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Handover::send_interfaces`], of the maps.
+    pub fn send_resized(&self, refused: Option<&str>) -> Result<(), HandoverError> {
+        self.send(KIND_RESIZED, 0, refused.unwrap_or_default(), None, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Hears, in the current runtime, what the keeper tells, until it is gone.
+    pub async fn hear(self, mut heard: impl FnMut(Heard)) -> std::io::Result<()> {
         // SAFETY: the descriptor is owned by what is registered and never changes.
         let handover = unsafe { AsyncFd::register(self) }.map_err(std::io::Error::from)?;
         let mut interfaces = Vec::new();
@@ -153,8 +190,11 @@ impl Handover {
                 Ok(Message { kind: KIND_INTERFACES, number, .. }) => {
                     let told = std::mem::take(&mut interfaces);
                     if told.len() == number {
-                        changed(told);
+                        heard(Heard::Interfaces(told));
                     }
+                }
+                Ok(Message { kind: KIND_RESIZED, text, .. }) => {
+                    heard(Heard::Resized((!text.is_empty()).then_some(text)));
                 }
                 Err(HandoverError::Socket(Errno::EAGAIN | Errno::EINTR)) => ready.clear_ready(),
                 Err(HandoverError::Gone | HandoverError::Socket(_)) => return Ok(()),

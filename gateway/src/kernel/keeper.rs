@@ -20,8 +20,11 @@ use super::log::KernelLog;
 use super::netlink::Monitor;
 use super::privileges::drop_to_keeper;
 use super::watchdog::Watchdog;
-use super::{Attachments, Occasion, own_addresses};
-use crate::plane::{Maps, MapsError, now_ns};
+use super::{Attachments, Capacities, Occasion, own_addresses, resize};
+use crate::plane::{Maps, MapsError, PinDir, now_ns};
+
+/// Reads the capacities, or says what is wrong with the file.
+pub type CapacitiesWanted = Box<dyn Fn() -> Result<Capacities, String>>;
 
 /// The parent of the gateway.
 pub struct Keeper {
@@ -29,7 +32,10 @@ pub struct Keeper {
     /// What did not come as it was wanted: proof at the handshake, SYN cookies.
     pub note: Option<String>,
     pub attachments: Attachments,
+    pub pins: PinDir,
     pub maps: Arc<Maps>,
+    /// What the file says now. Read here: a gateway that was taken over cannot ask for all memory.
+    pub capacities: CapacitiesWanted,
     pub log: KernelLog,
     pub watchdog: Watchdog,
     /// The program and arguments that start the gateway.
@@ -69,6 +75,8 @@ enum Woken {
     Exited(ExitStatus),
     Signal(Signal),
     News,
+    /// The gateway asks for something, or closed its end.
+    Asked,
     Tick,
 }
 
@@ -135,7 +143,13 @@ impl Keeper {
         let every = if monitor.is_some() { FOLLOW_EVERY } else { FOLLOW_EVERY_UNHEARD };
         let (mut told, mut occasion) = (Told::Whole, Occasion::News);
         let (mut rests_until_ns, mut due_ns) = (0, now_ns());
+        let (mut asks, mut resized) = (Some(handover), None);
         loop {
+            resized =
+                resized.filter(|refused: &Option<String>| handover.send_resized(refused.as_deref()).is_err());
+            if resized.is_some() {
+                due_ns = due_ns.min(after(SETTLE));
+            }
             if now_ns() >= due_ns {
                 self.refresh_own(own);
                 told = self.follow(occasion, handover, told);
@@ -148,7 +162,7 @@ impl Keeper {
                 0 => (monitor, due_ns.saturating_sub(now_ns())),
                 rest_ns => (None, rest_ns),
             };
-            match wait(gateway, signals, heard, Duration::from_nanos(longest_ns))? {
+            match wait(gateway, signals, heard, asks, Duration::from_nanos(longest_ns))? {
                 Woken::Exited(status) => return Ok(Some(status)),
                 Woken::Signal(Signal::SIGHUP) => pass_on(gateway, Signal::SIGHUP),
                 Woken::Signal(_) => return Ok(None),
@@ -156,6 +170,12 @@ impl Keeper {
                     heard.into_iter().for_each(Monitor::drain);
                     (occasion, due_ns) = (Occasion::News, now_ns());
                 }
+                Woken::Asked => match handover.is_asked_to_resize() {
+                    Ok(true) => resized = Some(self.resize().err()),
+                    Ok(false) => {}
+                    // It says nothing more that could be understood.
+                    Err(_) => asks = None,
+                },
                 Woken::Tick => {}
             }
         }
@@ -176,14 +196,23 @@ impl Keeper {
         }
     }
 
+    /// Gives CLIENTS and BANS the capacities that the file says now.
+    fn resize(&self) -> Result<(), String> {
+        let wanted = (self.capacities)()?;
+        let resized = resize(&self.pins, wanted).map_err(|error| error.to_string());
+        // Ours would keep the map before in memory.
+        self.maps.reopen_clients(&self.pins).map_err(|error| error.to_string())?;
+        resized
+    }
+
     /// Tells the gateway to drain and waits, bounded.
     fn end(&self, mut gateway: Child, signals: &SignalFd) -> Result<u8, KeeperError> {
         pass_on(&gateway, Signal::SIGTERM);
         let deadline_ns = now_ns() + u64::try_from((self.drain + DRAIN_GRACE).as_nanos()).unwrap_or(u64::MAX);
         loop {
-            match wait(&mut gateway, signals, None, PAUSE)? {
+            match wait(&mut gateway, signals, None, None, PAUSE)? {
                 Woken::Exited(status) => return Ok(exit_code(status)),
-                Woken::Signal(_) | Woken::News | Woken::Tick => {}
+                Woken::Signal(_) | Woken::News | Woken::Asked | Woken::Tick => {}
             }
             if now_ns() > deadline_ns {
                 tracing::warn!("the gateway did not drain in time, killing it");
@@ -236,12 +265,14 @@ fn wait(
     gateway: &mut Child,
     signals: &SignalFd,
     monitor: Option<&Monitor>,
+    asks: Option<&Handover>,
     longest: Duration,
 ) -> Result<Woken, KeeperError> {
     if let Some(status) = gateway.try_wait().map_err(KeeperError::Spawn)? {
         return Ok(Woken::Exited(status));
     }
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    fds.extend(asks.map(|handover| PollFd::new(handover.as_fd(), PollFlags::POLLIN)));
     fds.extend(monitor.map(|monitor| PollFd::new(monitor.as_fd(), PollFlags::POLLIN)));
     // Rounded up: a wait that ends a moment too early would be begun again and again.
     let timeout = PollTimeout::try_from(longest + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
@@ -250,7 +281,12 @@ fn wait(
         Ok(_) => {}
         Err(error) => return Err(KeeperError::Signals(error)),
     }
-    let Ok(Some(received)) = signals.read_signal() else { return Ok(Woken::News) };
+    let is_asked = asks.is_some() && fds.get(1).and_then(PollFd::any) == Some(true);
+    let received = match signals.read_signal() {
+        Ok(Some(received)) => received,
+        Ok(None) | Err(_) if is_asked => return Ok(Woken::Asked),
+        Ok(None) | Err(_) => return Ok(Woken::News),
+    };
     let signal = i32::try_from(received.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
     match signal {
         Some(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => Ok(Woken::Signal(signal)),

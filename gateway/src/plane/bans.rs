@@ -20,12 +20,12 @@ mod tests;
 /// The bans of this node. Full: the shed row that ends first goes; an operator's never.
 pub struct Bans {
     state: Mutex<State>,
-    capacity: u32,
 }
 
 /// This process is the only writer while it lives, so what it holds is what BANS holds.
 struct State {
     rows: HashMap<ClientKey, BanRow>,
+    capacity: u32,
     kernel: Option<KernelRows>,
 }
 
@@ -69,7 +69,7 @@ pub enum BanError {
 impl Bans {
     /// Without a kernel plane.
     pub fn in_process(capacity: u32) -> Self {
-        Self { state: Mutex::new(State { rows: HashMap::new(), kernel: None }), capacity }
+        Self { state: Mutex::new(State { rows: HashMap::new(), capacity, kernel: None }) }
     }
 
     /// Over the pinned BANS, with what a predecessor left there.
@@ -89,11 +89,40 @@ impl Bans {
             kernel.charge.mark(*key, true)?;
             kernel.count_mark(*key);
         }
-        Ok(Self { state: Mutex::new(State { rows, kernel: Some(kernel) }), capacity })
+        Ok(Self { state: Mutex::new(State { rows, capacity, kernel: Some(kernel) }) })
     }
 
     pub fn capacity(&self) -> u32 {
-        self.capacity
+        self.locked().capacity
+    }
+
+    /// Another map stands in the place of BANS: it is made to say what is held here, for this process is
+    /// the only writer, as far as there is room.
+    pub fn reopen(&self, pins: &PinDir, now_ns: u64) -> Result<(), BanError> {
+        let mut state = self.locked();
+        if state.kernel.is_none() {
+            return Ok(());
+        }
+        let map: aya::maps::HashMap<MapData, u64, Ban> = open(pins, maps::BANS, Map::HashMap)?;
+        state.capacity = in_bans(map.map().info())?.max_entries();
+        if let Some(kernel) = &mut state.kernel {
+            kernel.map = map;
+        }
+        state.drop_over(now_ns)?;
+        while state.rows.len() > state.capacity as usize {
+            state.drop_first_shed()?;
+        }
+        let State { rows, kernel: Some(kernel), .. } = &mut *state else { return Ok(()) };
+        let present = kernel.read(now_ns)?;
+        for key in present.keys().filter(|key| !rows.contains_key(key)) {
+            kernel.remove(*key)?;
+        }
+        for row in rows.values() {
+            if present.get(&row.key).is_none_or(|there| !there.is_as_good_as(row, kernel.tick_ns)) {
+                kernel.set(*row, now_ns)?;
+            }
+        }
+        Ok(())
     }
 
     /// The ban that holds for `key` now.
@@ -122,13 +151,11 @@ impl Bans {
         if held.is_some_and(|held| held.reason == BanReason::Operator) && reason == BanReason::Shed {
             return Ok(());
         }
-        if !state.rows.contains_key(&key) && state.rows.len() >= self.capacity as usize {
+        if !state.rows.contains_key(&key) && state.rows.len() >= state.capacity as usize {
             state.drop_over(now_ns)?;
         }
-        if !state.rows.contains_key(&key) && state.rows.len() >= self.capacity as usize {
-            let shed = state.rows.values().filter(|row| row.reason == BanReason::Shed);
-            let first = shed.min_by_key(|row| row.until_ns).ok_or(BanError::Full(self.capacity))?.key;
-            state.remove(first)?;
+        if !state.rows.contains_key(&key) && state.rows.len() >= state.capacity as usize {
+            state.drop_first_shed()?;
         }
         let until_ns = length.map(|length| now_ns.saturating_add(as_ns(length)));
         state.set(BanRow { key, reason, level, until_ns }, now_ns)
@@ -154,6 +181,14 @@ impl Bans {
 }
 
 impl BanRow {
+    /// What a map says is a tick or two off what it was told.
+    fn is_as_good_as(&self, other: &Self, tick_ns: u64) -> bool {
+        let end_ns = |row: &Self| row.until_ns.unwrap_or(u64::MAX);
+        self.reason == other.reason
+            && self.level == other.level
+            && end_ns(self).abs_diff(end_ns(other)) <= 2 * tick_ns
+    }
+
     fn holds(&self, now_ns: u64) -> bool {
         self.until_ns.is_none_or(|until_ns| until_ns > now_ns)
     }
@@ -179,6 +214,12 @@ impl State {
             }
         }
         Ok(self.rows.remove(&key))
+    }
+
+    fn drop_first_shed(&mut self) -> Result<(), BanError> {
+        let shed = self.rows.values().filter(|row| row.reason == BanReason::Shed);
+        let first = shed.min_by_key(|row| row.until_ns).ok_or(BanError::Full(self.capacity))?.key;
+        self.remove(first).map(drop)
     }
 
     fn drop_over(&mut self, now_ns: u64) -> Result<(), BanError> {

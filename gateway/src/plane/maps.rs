@@ -131,6 +131,13 @@ impl Maps {
         writer.tries.finish(written)
     }
 
+    /// Another map stands in the place of CLIENTS.
+    pub fn reopen_clients(&self, pins: &PinDir) -> Result<(), MapsError> {
+        let clients = open(pins, maps::CLIENTS, Map::LruHashMap)?;
+        *self.locked_clients() = clients;
+        Ok(())
+    }
+
     /// Packets from sources that the lists name, by list.
     pub fn list_counts(&self) -> Result<Vec<ListCount>, MapsError> {
         let writer = self.locked_writer();

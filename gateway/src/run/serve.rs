@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -17,7 +17,7 @@ use super::banner::banner;
 use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
 use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader, Trial};
-use crate::kernel::{Facts, Guard, Handover, Interface, wanted};
+use crate::kernel::{Facts, Guard, Handover, Heard, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
 use crate::plane::{Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, fresh_seed, now_ns};
@@ -104,15 +104,16 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let admin_address = admin.local_addr().map_err(Failure::system)?;
     let socket = control::listen(&config.admin.socket).map_err(Failure::system)?;
     let hello = banner(&config, &facts, &ceiling, &addresses, admin_address);
+    let asking = keeper.as_ref().map(Handover::try_clone).transpose().map_err(Failure::system)?;
     let parts = Arc::new(Parts {
-        reloader: reloader(&args, &shared, maps.clone(), charge, addresses),
+        reloader: reloader(&args, &shared, maps.clone(), charge, addresses, asking),
         trial: Trial::default(),
         guarding: Guarding::new(guard, args.sessions, names),
         shared: Arc::clone(&shared),
         added,
         maps,
         facts: ArcSwap::from_pointee(facts),
-        ceiling_bytes: ceiling.ceiling_bytes,
+        ceiling_bytes: AtomicU64::new(ceiling.ceiling_bytes),
         started_ns: now_ns(),
         census: ArcSwap::from_pointee(None),
         ready: AtomicBool::new(false),
@@ -165,6 +166,7 @@ fn reloader(
     maps: Option<Arc<Maps>>,
     charge: Option<Arc<Charge>>,
     bound: Vec<SocketAddr>,
+    keeper: Option<Handover>,
 ) -> Reloader {
     let shared = Arc::clone(shared);
     let rules = move |config: &Config, guard: &Guard, additions: &Additions| {
@@ -189,7 +191,16 @@ fn reloader(
         };
         set.map_err(|error| error.to_string())
     };
-    let publish = Publish { rules: Box::new(rules), data: Box::new(data), lease: Box::new(lease) };
+    let capacities = move || match &keeper {
+        Some(keeper) => keeper.ask_resize().map(|()| true).map_err(|error| error.to_string()),
+        None => Ok(false),
+    };
+    let publish = Publish {
+        rules: Box::new(rules),
+        data: Box::new(data),
+        lease: Box::new(lease),
+        capacities: Box::new(capacities),
+    };
     let interfaces = args.interfaces.clone();
     let over = move |config: &mut Config| overlay(&interfaces, config);
     Reloader::new(&args.config, &args.default_socket, Box::new(over), publish)
@@ -242,7 +253,7 @@ async fn wait_for_the_end(parts: &Parts, keeper: Option<Handover>) -> std::io::R
     let under_keeper = keeper.is_some();
     let mut keeper_gone = std::pin::pin!(async {
         match keeper {
-            Some(keeper) => keeper.hear(|interfaces| follow(parts, interfaces)).await,
+            Some(keeper) => keeper.hear(|heard| follow(parts, heard)).await,
             None => std::future::pending().await,
         }
     });
@@ -259,10 +270,37 @@ async fn wait_for_the_end(parts: &Parts, keeper: Option<Handover>) -> std::io::R
     }
 }
 
-/// What the keeper tells of the interfaces.
-fn follow(parts: &Parts, interfaces: Vec<Interface>) {
-    let facts = parts.facts.load().with(interfaces);
-    parts.facts.store(Arc::new(facts));
+/// What the keeper tells.
+fn follow(parts: &Parts, heard: Heard) {
+    match heard {
+        Heard::Interfaces(interfaces) => {
+            let facts = parts.facts.load().with(interfaces);
+            parts.facts.store(Arc::new(facts));
+        }
+        Heard::Resized(refused) => {
+            if let Some(why) = refused {
+                tracing::error!("a map keeps its capacity: {why}");
+            }
+            if let Err(error) = take_resized(parts) {
+                tracing::error!("CLIENTS and BANS cannot be opened again, start weir again: {error:#}");
+            }
+        }
+    }
+}
+
+/// Turns to the maps that stand in the slots now; what they hold is what the configuration says from now on.
+fn take_resized(parts: &Parts) -> anyhow::Result<()> {
+    let Some(maps) = &parts.maps else { return Ok(()) };
+    let mut config = Config::clone(&parts.config.load());
+    let pins = PinDir::new(&config.kernel.pin_dir);
+    maps.reopen_clients(&pins)?;
+    parts.shared.bans.reopen(&pins, now_ns())?;
+    config.kernel.clients = maps.capacity_of_clients()?;
+    config.kernel.bans = parts.shared.bans.capacity();
+    let bytes = ceiling(&config, workers(&config), possible_cpus()).ceiling_bytes;
+    parts.ceiling_bytes.store(bytes, Ordering::Relaxed);
+    parts.config.store(Arc::new(config));
+    Ok(())
 }
 
 async fn join(threads: Threads) -> Result<(), Failure> {

@@ -205,12 +205,12 @@ fn a_reload_changes_limits_and_keeps_debts_and_a_wrong_file_changes_nothing() ->
         let metrics = weir.metrics()?;
         assert!(metrics.contains("weir_config_reload_ok 0"), "{metrics}");
         assert_eq!(status_of(&weir)?, 429, "the old one holds");
-        weir.place.write_config(&wider.replace("clients = 4096", "clients = 8192"))?;
+        weir.place.write_config(&wider.replace("mode = \"generic\"", "mode = \"auto\""))?;
         kill(weir.pid(), Signal::SIGHUP)?;
         wait_for("the reload by HUP", SOON, || {
             weir.status("/config/last_reload/waits_for_restart/0")
                 .ok()
-                .filter(|name| *name == "[kernel] clients")
+                .filter(|name| *name == "[kernel] mode")
         })?;
         assert!(weir.metrics()?.contains("weir_config_reload_ok 1"));
         Ok(())
@@ -249,6 +249,56 @@ fn pins_of_another_layout_version_are_taken_over_or_taken_away() -> Result<()> {
         let detached = weir.json(&["xdp", "detach", "--json"])?;
         assert_eq!((&detached["interfaces"][0], &detached["everything"]), (&"lo".into(), &true.into()));
         assert_eq!(weir.json(&["xdp", "status", "--json"])?[0]["mode"], "detached");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_reload_changes_capacities_and_every_handle_follows() -> Result<()> {
+    on_own_loopback(|| {
+        let weir = Weir::start(|place| config(place, SLOW))?;
+        for expected in [200, 200, 200, 429] {
+            assert_eq!(status_of(&weir)?, expected);
+        }
+        for client in ["127.0.0.9", "127.0.0.10"] {
+            weir.json(&["bans", "add", client, "--json"])?;
+        }
+        let capacities = |clients, bans| {
+            config(&weir.place, SLOW)
+                .replace("clients = 4096", &format!("clients = {clients}\nbans = {bans}"))
+        };
+        let settled = |clients: u32, bans: u32| {
+            wait_for("the capacities", SOON, || {
+                let metrics = weir.metrics().ok()?;
+                let is_so = weir.status("/kernel/clients_capacity").ok()? == clients
+                    && metrics.contains(&format!("weir_bans_capacity {bans}\n"));
+                is_so.then_some(())
+            })
+        };
+        let ceiling = weir.status("/memory/ceiling_bytes")?;
+        for (clients, bans) in [(8_192, 16), (4_096, 2), (100_000, 65_536)] {
+            weir.place.write_config(&capacities(clients, bans))?;
+            weir.command(&["reload"])?;
+            settled(clients, bans)?;
+            assert_eq!(status_of(&weir)?, 429, "the client still owes");
+            assert_eq!(weir.status("/bans")?, 2);
+            assert!(is_silent(&weir, "127.0.0.9")?, "the ban holds");
+        }
+        assert!(weir.status("/memory/ceiling_bytes")?.as_u64() > ceiling.as_u64());
+        // What is written now is written to the maps that count.
+        weir.json(&["bans", "add", "127.0.0.11", "--json"])?;
+        assert!(is_silent(&weir, "127.0.0.11")?);
+        assert!(weir.command(&["bans", "rm", "127.0.0.9"])?.status.success());
+        assert!(!is_silent(&weir, "127.0.0.9")?);
+        assert!(weir.json(&["explain", "127.0.0.1", "--json"])?["proved"].as_bool() == Some(true));
+
+        weir.place.write_config(&capacities(100_000, 1))?;
+        weir.command(&["reload"])?;
+        wait_for("the refusal", SOON, || {
+            weir.output().contains("are an operator's and do not fit").then_some(())
+        })?;
+        settled(100_000, 65_536)?;
+        assert_eq!(weir.status("/bans")?, 2, "none was lost");
         Ok(())
     })
 }

@@ -218,6 +218,18 @@ fn start_again(weir: &mut Weir, clients: u32) -> Result<()> {
     Ok(())
 }
 
+/// The same without another program: nothing is started anew.
+fn reload(weir: &mut Weir, clients: u32) -> Result<()> {
+    config(&weir.place, clients)?;
+    let told = weir.command(&["reload"])?;
+    ensure!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    wait_for("the other capacity", SOON, || {
+        weir.status("/kernel/clients_capacity").ok().filter(|capacity| *capacity == clients)
+    })?;
+    let_pass(Duration::from_millis(300));
+    Ok(())
+}
+
 /// Until one run is not void.
 fn check(time: Duration, work: impl Fn(&mut Weir) -> Result<()> + Sync) -> Result<()> {
     for _ in 0..TRIES {
@@ -243,7 +255,11 @@ fn programs_replaced_and_maps_grown_and_shrunk_lose_no_packet_and_free_nobody() 
         wait_for("the gateway's end", SOON, || kill(gateway, None).is_err().then_some(()))?;
         start_again(weir, LARGE)?;
         weir.stop()?;
-        start_again(weir, SMALL)
+        start_again(weir, SMALL)?;
+        for clients in [LARGE, SMALL] {
+            reload(weir, clients)?;
+        }
+        Ok(())
     })
 }
 

@@ -1,7 +1,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream as StdStream;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 
@@ -82,8 +82,12 @@ fn parts(file: &Path) -> Parts {
         metrics,
         prove_by_accept: false,
     });
-    let publish =
-        Publish { rules: Box::new(|_, _, _| Ok(())), data: Box::new(|_, _| ()), lease: Box::new(|_| Ok(())) };
+    let publish = Publish {
+        rules: Box::new(|_, _, _| Ok(())),
+        data: Box::new(|_, _| ()),
+        lease: Box::new(|_| Ok(())),
+        capacities: Box::new(|| Ok(false)),
+    };
     let guard = config::find_guard(&config, &[], &mut Names::default()).unwrap();
     let reloader = Reloader::new(file, Path::new("s"), Box::new(|_| ()), publish);
     Parts {
@@ -95,7 +99,7 @@ fn parts(file: &Path) -> Parts {
         guarding: Guarding::new(guard, Vec::new(), Names::default()),
         trial: Trial::default(),
         added: Arc::new(Added::in_process()),
-        ceiling_bytes: 1 << 30,
+        ceiling_bytes: AtomicU64::new(1 << 30),
         started_ns: now_ns(),
         census: ArcSwap::from_pointee(None),
         ready: AtomicBool::new(true),
