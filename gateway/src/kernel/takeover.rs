@@ -9,7 +9,6 @@ use weir_ebpf::abi::{Rules, maps};
 
 use super::detach::remove_folder;
 use super::load::{LoadError, difference};
-use super::slots::rename;
 use crate::plane::PinDir;
 
 /// Maps that are used by whichever version finds them, if their sizes are its own.
@@ -17,8 +16,9 @@ const ADOPTED: [&str; 5] = [maps::CLIENTS, maps::CLIENTS_BEFORE, maps::BANS, map
 /// And these, whose places are hashed, where the seed is known.
 const HASHED: [&str; 2] = [maps::SEEN, maps::FRONT];
 
-/// Moves such maps into our folder, where there is none of ours. Programs of the other version go on
-/// using them, as ours will: a client's entry is one throughout.
+/// Pins such maps in our folder too, where there is none of ours. Programs of the other version go on
+/// using them, as ours will: a client's entry is one throughout. Should our start fail, the other
+/// version finds them where they were.
 pub(super) fn adopt_maps(pins: &PinDir) -> Result<(), LoadError> {
     for other in pins.others() {
         // An entry may be in either of the two.
@@ -30,7 +30,8 @@ pub(super) fn adopt_maps(pins: &PinDir) -> Result<(), LoadError> {
                 continue;
             }
             match difference(&theirs, name)? {
-                None => rename(&theirs, &ours)?,
+                None => fs::hard_link(&theirs, &ours)
+                    .map_err(|source| LoadError::Folder { path: theirs.clone(), source })?,
                 Some(difference) => tracing::warn!(
                     map = name,
                     from = %other.path().display(),
