@@ -108,9 +108,14 @@ pub const PREFIXES_MAX: u32 = 1 << 21;
 pub const PREFIXES_DEFAULT: u32 = 16_384;
 /// Capacity of each trie of prefixes: two generations. Tries allocate as they fill.
 pub const TRIE_PREFIXES: u32 = 2 * (PREFIXES_MAX + OWN_ADDRESSES);
-/// Cells of `LISTED`; cell 0 is nobody's. `NAMES` has the names of these, then those of the port rules.
+/// Rows of limits: 0 is everybody's, the others are overrides. Each is a whole set of rules in `RULES`,
+/// at `place + 2 * row`, so that a packet goes on under one as it would under the other.
+pub const LIMIT_ROWS: u32 = 64;
+pub const RULES_ENTRIES: u32 = 2 * LIMIT_ROWS;
+
+/// Cells of `LISTED`; cell 0 is nobody's. `NAMES` has the names of these, then those of the port rules and of the overrides.
 pub const LIST_CELLS: u32 = 256;
-pub const NAME_CELLS: u32 = LIST_CELLS + PORT_RULES;
+pub const NAME_CELLS: u32 = LIST_CELLS + PORT_RULES + LIMIT_ROWS;
 /// Bytes of a name in `NAMES`.
 pub const NAME_BYTES: usize = 64;
 /// Capacity of `OWN`, in addresses of this host.
@@ -364,6 +369,8 @@ pub struct Rules {
     pub promotions_per_tick: u64,
     /// The generation of SCOPE and PORTS that holds.
     pub scope: u64,
+    /// The entry of ACTIVE that names these rules: 0 or 1.
+    pub place: u64,
 }
 
 /// What all lists together say about a source: the value of LISTS, found by the longest prefix. User
@@ -407,10 +414,28 @@ impl Mark {
         (self.0 >> 8) as u8
     }
 
-    /// This and what a shorter prefix says: the stronger sentence, and of two that are equal this one.
-    pub const fn under(self, shorter: Self) -> Self {
-        if shorter.0 & 3 > self.0 & 3 { shorter } else { self }
+    /// No sentence, but another row of limits than the first.
+    pub const fn limits(row: u8) -> Self {
+        Self((row as u32) << Self::ROW_SHIFT)
     }
+
+    /// The row of limits that the source has; 0 for everybody's.
+    #[inline(always)]
+    pub const fn row(self) -> u8 {
+        (self.0 >> Self::ROW_SHIFT) as u8
+    }
+
+    /// This and what a shorter prefix says: the stronger sentence, and of two that are equal this one; the
+    /// limits of the longer that has any.
+    pub const fn under(self, shorter: Self) -> Self {
+        let sentence = if shorter.0 & 3 > self.0 & 3 { shorter } else { self };
+        let limits = if self.row() == 0 { shorter } else { self };
+        Self(sentence.0 & Self::SENTENCE | limits.0 & !Self::SENTENCE)
+    }
+
+    const ROW_SHIFT: u32 = 16;
+    /// The sentence and the cell that counts it.
+    const SENTENCE: u32 = (1 << Self::ROW_SHIFT) - 1;
 }
 
 /// Keys of LISTS: the generation in front of the address, so that one trie holds both.
@@ -570,7 +595,7 @@ const _: () = {
     assert!(size_of::<Leases>() == 16);
     assert!(size_of::<Budget>() == 104);
     assert!(size_of::<PortRow>() == 16);
-    assert!(size_of::<Rules>() == 184);
+    assert!(size_of::<Rules>() == 192);
     assert!(size_of::<AddedKey>() == 20);
     assert!(size_of::<Count>() == 32);
     assert!(size_of::<Event>() == 32);

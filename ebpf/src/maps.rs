@@ -13,9 +13,9 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
     AddedKey, Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, GENERATION_BITS,
-    KEPT_WORDS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES, NAME_CELLS,
-    OWN_ADDRESSES, OWN_NEAR_WORDS, PORT_RULES, PREFIXES_MAX, PROVED, PortRow, Rules, SEEN_CELLS,
-    TRIE_PREFIXES, Word, list_key4, list_key6, slot,
+    KEPT_WORDS, LIMIT_ROWS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES,
+    NAME_CELLS, OWN_ADDRESSES, OWN_NEAR_WORDS, PORT_RULES, PREFIXES_MAX, PROVED, PortRow, RULES_ENTRIES,
+    Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
 };
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate::GATE_WORDS;
@@ -43,7 +43,7 @@ const MMAPABLE: u32 = 1 << 10;
 const NOEXIST: u64 = 1;
 
 #[map]
-static RULES: Array<Rules> = Array::with_max_entries(2, 0);
+static RULES: Array<Rules> = Array::with_max_entries(RULES_ENTRIES, 0);
 #[map]
 static ACTIVE: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
@@ -423,6 +423,11 @@ impl Maps for Kernel<'_> {
                 Mark(mark6(u64::from(generation), pair(a, b), pair(c, d)) as u32)
             }
         }
+    }
+
+    #[inline(always)]
+    fn rules_of(&self, place: u64, row: u8) -> Option<&Rules> {
+        RULES.get((place & 1) as u32 + 2 * (u32::from(row) % LIMIT_ROWS))
     }
 
     #[inline(always)]

@@ -24,6 +24,8 @@ pub trait Maps {
     fn gate_word(&self, word_idx: u32) -> u64;
     /// What the longest prefix of the generation that holds the source says.
     fn mark(&self, generation: u64, source: &Address) -> Mark;
+    /// The rules with another row of limits.
+    fn rules_of(&self, place: u64, row: u8) -> Option<&Rules>;
     /// Counts a packet from a source that a list names.
     fn count_listed(&self, mark: Mark, length_bytes: u32);
     /// A word of SEEN; None when the map is missing.
@@ -117,10 +119,15 @@ fn judge<M: Maps>(
         SourceKind::Bad => return Verdict::BadSource,
         SourceKind::Client => {}
     }
-    if gate::may_match(rules.lists, &packet.source, |word_idx| maps.gate_word(word_idx))
-        && let Some(verdict) = listed(&packet.source, length_bytes, maps, rules)
-    {
-        return verdict;
+    let mut rules = rules;
+    if gate::may_match(rules.lists, &packet.source, |word_idx| maps.gate_word(word_idx)) {
+        let mark = maps.mark(rules.lists, &packet.source);
+        if let Some(verdict) = listed(mark, length_bytes, maps) {
+            return verdict;
+        }
+        if mark.row() != 0 {
+            rules = maps.rules_of(rules.place, mark.row()).unwrap_or(rules);
+        }
     }
     let key = packet.client();
     let jiffies = maps.jiffies();
@@ -167,8 +174,7 @@ fn terms<M: Maps>(packet: &Packet, rule: u8, maps: &M, rules: &Rules) -> Terms {
 
 /// What the lists decide about a source that the gate lets through to them.
 #[inline(always)]
-fn listed<M: Maps>(source: &Address, length_bytes: u32, maps: &M, rules: &Rules) -> Option<Verdict> {
-    let mark = maps.mark(rules.lists, source);
+fn listed<M: Maps>(mark: Mark, length_bytes: u32, maps: &M) -> Option<Verdict> {
     let sentence = mark.sentence()?;
     maps.count_listed(mark, length_bytes);
     match sentence {

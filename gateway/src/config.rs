@@ -17,6 +17,8 @@ mod keys;
 
 mod lists;
 
+mod overrides;
+
 mod ports;
 
 mod ceiling;

@@ -29,7 +29,7 @@ pub use clock::{jiffies_hz, now_ns};
 pub use events::Events;
 pub use kernel::{Charge, ChargeError};
 pub use lists::{LISTS_MAX, List, Marks};
-pub use maps::{CounterRow, Maps, MapsError, Wanted};
+pub use maps::{CounterRow, LimitRow, Maps, MapsError, OVERRIDES_MAX, Wanted};
 pub use pins::PinDir;
 pub use ports::{PORT_RULES_MAX, PortRule, RuleCount};
 pub use table::Table;

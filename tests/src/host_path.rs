@@ -33,6 +33,8 @@ struct RuleSet {
     marks: Marks,
     gate: BTreeMap<u32, u64>,
     scope: BTreeMap<u32, u64>,
+    /// Of the overrides, in their order.
+    limits: Vec<Rules>,
 }
 
 /// An array of words, of which few are ever written; the others are 0.
@@ -45,7 +47,9 @@ pub const JIFFIES: u64 = 1 << 33;
 impl HostPath {
     pub fn new(wanted: Wanted) -> Self {
         let cells: Vec<u8> = (1..).take(wanted.lists.len()).collect();
-        let marks = Marks::compile(&wanted.lists, &cells);
+        let overrides: Vec<_> =
+            (1..).zip(&wanted.overrides).map(|(row, over)| (row, over.prefixes.as_slice())).collect();
+        let marks = Marks::compile(&wanted.lists, &cells, &overrides);
         let mut gate = BTreeMap::new();
         for (net, _) in marks.rows() {
             let address = packet_address(net.network());
@@ -57,13 +61,19 @@ impl HostPath {
         let named = named.flat_map(|(number, rule)| rule.cells.iter().map(move |cell| (*cell, number)));
         let mut cells: BTreeMap<PortCell, u8> = wanted.ports.iter().map(|cell| (*cell, 1)).collect();
         cells.extend(named);
+        let mut limits = Vec::new();
+        for over in &wanted.overrides {
+            let mut rules = wanted.rules;
+            rules.limits = over.limits;
+            limits.push(rules);
+        }
         let mut scope = BTreeMap::new();
         for (cell, number) in cells {
             let word = scope.entry(cell.word_idx(wanted.rules.scope)).or_default();
             *word = cell.write(*word, number);
         }
         Self {
-            rules: Rc::new(RuleSet { wanted, marks, gate, scope }),
+            rules: Rc::new(RuleSet { wanted, marks, gate, scope, limits }),
             bans: BTreeMap::new(),
             clients: BTreeMap::new(),
             seen: Words::default(),
@@ -207,6 +217,10 @@ impl<'a> Maps for &'a HostPath {
 
     fn gate_word(&self, word_idx: u32) -> u64 {
         self.rules.gate.get(&word_idx).copied().unwrap_or(0)
+    }
+
+    fn rules_of(&self, _: u64, row: u8) -> Option<&Rules> {
+        usize::from(row).checked_sub(1).and_then(|idx| self.rules.limits.get(idx))
     }
 
     fn count_listed(&self, _: Mark, _: u32) {}

@@ -123,6 +123,7 @@ pub fn lists() -> Wanted {
         ports: vec![PortCell::tcp(PORT), PortCell::udp(DNS), PortCell::FRAGMENT],
         own: vec![IpAddr::V4(OWN4), IpAddr::V6(OWN6)],
         port_rules: Vec::new(),
+        overrides: Vec::new(),
         lists: vec![
             List::new("allow", Sentence::Allow, nets(&[ALLOWED, ALLOWED_AND_DENIED])),
             List::new("deny", Sentence::Deny, nets(&[DENIED, ALLOWED_AND_DENIED])),

@@ -141,6 +141,9 @@ pub(super) fn explained(explained: &Explained) -> String {
         let known = if proved { "proved" } else { "unproved" };
         text.line("kernel", format!("{known}, {passed} packets passed, {dropped} dropped by its limits"));
     }
+    if let Some(name) = &explained.limits_of {
+        text.line("override", name);
+    }
     for word in &explained.words {
         text.line(&word.name, format!("{} of {} left", word.left, word.burst));
     }

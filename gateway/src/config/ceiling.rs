@@ -81,7 +81,7 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
             + size_of::<abi::Budget>() as u64;
         let small = u64::from(SCOPE_WORDS) * 8
             + u64::from(abi::EVENTS_BYTES)
-            + 2 * size_of::<abi::Rules>() as u64
+            + u64::from(abi::RULES_ENTRIES) * size_of::<abi::Rules>() as u64
             + 2 * u64::from(abi::PORT_RULES) * size_of::<abi::PortRow>() as u64
             + u64::from(abi::NAME_CELLS) * abi::NAME_BYTES as u64;
         part(

@@ -17,7 +17,7 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, apis, ports};
+use super::{Admin, Config, Errors, apis, overrides, ports};
 use crate::kernel::{self, Interfaces, ModeWanted, Port, Protocol, Unproved};
 use crate::limit::{self, Shed};
 use crate::model::{Listener, Rate};
@@ -43,6 +43,8 @@ pub(super) fn compile(raw: &Raw, text: &str, file: &Path, default_socket: &Path)
     Ok(config)
 }
 
+type RawRate = Option<Spanned<raw::RateBurst>>;
+
 /// Notes mistakes while it makes the parts.
 pub(super) struct Compiler<'a> {
     pub findings: Findings<'a>,
@@ -62,10 +64,13 @@ impl Compiler<'_> {
             timeouts: self.timeouts(raw.timeouts.as_ref()),
             bounds: self.bounds(raw.bounds.as_ref()),
         };
-        let limit = self.limit(raw.limit.as_ref().and_then(|limit| limit.client.as_ref()));
+        let mut limit = self.limit(raw.limit.as_ref().and_then(|limit| limit.client.as_ref()));
         if let Some(raw) = &raw.kernel {
             kernel.rules = ports::rules(self, &raw.rule, &limit);
         }
+        limit.overrides = overrides::overrides(self, &raw.r#override, &limit, &kernel.rules);
+        kernel.overridden = limit.overrides.iter().map(|one| one.prefixes.len()).sum();
+        lists::check_capacity(self, raw, &kernel);
         let admin = self.admin(raw.admin.as_ref(), default_socket, &listeners);
         let catalog = apis::catalog(self, &raw.api);
         if listeners.is_empty() && kernel.protect.is_empty() && kernel.rules.is_empty() {
@@ -138,9 +143,6 @@ impl Compiler<'_> {
     fn kernel(&mut self, raw: Option<&raw::Kernel>) -> kernel::Config {
         let mut kernel = kernel::Config::default();
         let Some(raw) = raw else { return kernel };
-        if let Some(overrides) = raw.overrides.as_ref().filter(|overrides| !overrides.get_ref().is_empty()) {
-            self.findings.at(overrides.span(), not_supported("`overrides`"));
-        }
         kernel.interfaces = self.interfaces(&raw.interfaces);
         const MODES: [(&str, ModeWanted); 4] = [
             ("auto", ModeWanted::Auto),
@@ -163,7 +165,6 @@ impl Compiler<'_> {
         kernel.lists = lists::lists(self, &raw.list);
         kernel.prefixes =
             self.within(&raw.prefixes, "prefixes", 1..=PREFIXES_MAX.into()).unwrap_or(kernel.prefixes);
-        lists::check_capacity(self, raw, &kernel);
         kernel.guard_own_addresses = flag(&raw.guard_own_addresses, kernel.guard_own_addresses);
         kernel.observe = flag(&raw.observe, kernel.observe);
         kernel.unproved = self.unproved(raw.unproved.as_ref());
@@ -270,7 +271,20 @@ impl Compiler<'_> {
 
     fn limit(&mut self, raw: Option<&raw::ClientLimit>) -> limit::Config {
         let Some(raw) = raw else { return limit::Config::default() };
-        let bytes = raw.bytes.as_ref().and_then(|bytes| {
+        let [requests, packets, bytes, syns] =
+            self.client_rates(&raw.requests, &raw.packets, &raw.bytes, &raw.syns);
+        limit::Config { requests, packets, bytes, syns, shed: self.shed(raw), overrides: Vec::new() }
+    }
+
+    /// Rates of a client: requests, packets, bytes, SYNs.
+    pub fn client_rates(
+        &mut self,
+        requests: &RawRate,
+        packets: &RawRate,
+        bytes: &RawRate,
+        syns: &RawRate,
+    ) -> [Option<Rate>; 4] {
+        let bytes = bytes.as_ref().and_then(|bytes| {
             let rate = self.byte_rate(bytes.get_ref())?;
             if rate.burst() < Limit::BYTE_BURST_MIN {
                 self.findings.at(
@@ -280,11 +294,10 @@ impl Compiler<'_> {
             }
             Some(rate)
         });
-        let mut of = |rate: &Option<Spanned<raw::RateBurst>>| {
+        let mut of = |rate: &RawRate| {
             rate.as_ref().and_then(|rate| self.rate(&rate.get_ref().rate, &rate.get_ref().burst))
         };
-        let (requests, packets, syns) = (of(&raw.requests), of(&raw.packets), of(&raw.syns));
-        limit::Config { requests, packets, bytes, syns, shed: self.shed(raw) }
+        [of(requests), of(packets), bytes, of(syns)]
     }
 
     fn shed(&mut self, raw: &raw::ClientLimit) -> Shed {

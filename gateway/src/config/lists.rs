@@ -90,15 +90,18 @@ pub(super) fn lists(compiler: &mut Compiler<'_>, raw: &[raw::List]) -> Vec<List>
 }
 
 /// The sum of all lists against `prefixes`, which is what the memory ceiling reckons with.
-pub(super) fn check_capacity(compiler: &mut Compiler<'_>, raw: &raw::Kernel, kernel: &kernel::Config) {
+pub(super) fn check_capacity(compiler: &mut Compiler<'_>, raw: &raw::Raw, kernel: &kernel::Config) {
     let n_prefixes = kernel.n_prefixes();
     if n_prefixes <= kernel.prefixes as usize {
         return;
     }
-    let first = [&raw.deny, &raw.allow, &raw.management];
-    let first = first.into_iter().flatten().flatten().map(Spanned::span).next();
-    let span = raw.prefixes.as_ref().map(Spanned::span).or(first);
-    let span = span.or_else(|| raw.list.first().map(|list| list.name.span())).unwrap_or(0..0);
+    let spans = raw.kernel.iter().flat_map(|raw| {
+        let lists = [&raw.deny, &raw.allow, &raw.management].into_iter().flatten().flatten();
+        let spans = raw.prefixes.iter().map(Spanned::span).chain(lists.map(Spanned::span));
+        spans.chain(raw.list.iter().map(|list| list.name.span()))
+    });
+    let mut spans = spans.chain(raw.r#override.iter().map(|one| one.name.span()));
+    let span = spans.next().unwrap_or(0..0);
     compiler.findings.at(
         span,
         format!(

@@ -30,6 +30,8 @@ pub struct Raw {
     pub admin: Option<Admin>,
     pub kernel: Option<Kernel>,
     pub limit: Option<Limit>,
+    #[serde(default)]
+    pub r#override: Vec<Override>,
     pub store: Any,
     pub fleet: Any,
     pub timeouts: Option<Timeouts>,
@@ -70,7 +72,6 @@ pub struct Kernel {
     #[serde(default)]
     pub rule: Vec<Rule>,
     pub guard_own_addresses: Flag,
-    pub overrides: Option<Spanned<Vec<Value>>>,
     pub unproved: Option<Unproved>,
     pub syn_cookies: Flag,
     pub bans: Number,
@@ -127,6 +128,17 @@ pub struct ClientLimit {
     pub syns: Option<Spanned<RateBurst>>,
     pub shed_after: Option<ShedAfter>,
     pub shed: Texts,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    pub name: Spanned<String>,
+    pub prefixes: Vec<Spanned<String>>,
+    pub requests: Option<Spanned<RateBurst>>,
+    pub packets: Option<Spanned<RateBurst>>,
+    pub bytes: Option<Spanned<RateBurst>>,
+    pub syns: Option<Spanned<RateBurst>>,
 }
 
 #[derive(Debug, Deserialize)]

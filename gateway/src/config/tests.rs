@@ -26,6 +26,10 @@ fn mistakes_are_named_with_their_place() {
     let rule = |name: &str, ports: &str, rest: &str| {
         format!("[[kernel.rule]]\nname = \"{name}\"\nports = [\"{ports}\"]\n{rest}\n")
     };
+    const SOME: &str = "requests = { rate = \"9/s\", burst = 9 }";
+    let over = |name: &str, prefix: &str, rest: &str| {
+        format!("[[override]]\nname = \"{name}\"\nprefixes = [\"{prefix}\"]\n{rest}\n")
+    };
     let list = |name: &str, action: &str, rest: &str| {
         format!("[[kernel.list]]\nname = \"{name}\"\naction = \"{action}\"\nprefixes = []\n{rest}\n")
     };
@@ -41,7 +45,11 @@ fn mistakes_are_named_with_their_place() {
         ("[kernel]\nprotect = [\"sctp/5\"]", "2:12", "tcp/PORT"),
         ("[kernel]\nallow = [\"10.0.0.0/33\"]", "2:10", "no address"),
         ("[kernel]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]", "3:9", "`allow` too"),
-        ("[kernel]\noverrides = [{ prefix = \"10.0.0.0/8\" }]", "2:13", "not supported"),
+        (&over("a", "10.0.0.0/8", ""), "2:8", "sets no limit"),
+        (&over("client", "10.0.0.0/8", SOME), "2:8", "another limit"),
+        (&over("a", "2001:db8::/65", SOME), "2:8", "at most that long"),
+        (&over("a", "10.0.0.0/33", SOME), "3:13", "no address"),
+        (&over("a", "10.0.0.0/8", "bytes = { rate = \"1MiB/s\", burst = \"1KiB\" }"), "4:36", "64KiB"),
         ("[kernel]\nprefixes = 1\nallow = [\"10.0.0.1\", \"10.0.0.2\"]", "2:12", "hold 2 prefixes"),
         (&rule("a", "tcp/0", ""), "3:10", "tcp/PORT"),
         (&rule("a", "udp/9-8", ""), "3:10", "a range"),
@@ -209,7 +217,7 @@ fn the_manual_knows_every_setting() {
         let Some(field) = line.trim().strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) else {
             continue;
         };
-        let name = field.0;
+        let name = field.0.trim_start_matches("r#");
         assert!(manual.contains(&format!("`{name}`")), "docs/configuration.md does not tell of `{name}`");
     }
 }

@@ -7,6 +7,7 @@ use weir_ebpf::abi::{PROVED, Sentence, Word};
 use super::bans::Naming;
 use super::message::{Explained, WordView, duration_text};
 use super::{Parts, bans};
+use crate::limit::Override;
 use crate::model::{Client, ClientKey, Origin, Rate};
 use crate::plane::now_ns;
 
@@ -20,7 +21,8 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
         Some(maps) => maps.entry(key).map_err(|error| error.to_string())?,
         None => None,
     };
-    let words = words(parts, key, now_ns);
+    let over = config.limit.over(address);
+    let words = words(parts, key, over, now_ns);
     let namings = bans::lists(parts, address);
     let mut explained = Explained {
         client: key.to_string(),
@@ -33,6 +35,7 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
         refusals: shared.shedder.refusals(key, now_ns),
         shed_after: config.limit.shed.refused,
         next_shed_level: shared.shedder.level(key, now_ns).unwrap_or(0),
+        limits_of: over.map(|over| over.name.to_string()),
         conclusion: String::new(),
     };
     explained.conclusion = conclusion(&explained, &namings);
@@ -40,14 +43,18 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
 }
 
 /// The client's limits, where it stands on each.
-fn words(parts: &Parts, key: ClientKey, now_ns: u64) -> Vec<WordView> {
-    let limit = &parts.config.load().limit;
+fn words(parts: &Parts, key: ClientKey, over: Option<&Override>, now_ns: u64) -> Vec<WordView> {
+    let config = parts.config.load();
+    let limit = &config.limit;
+    let everybodys = [limit.requests, limit.packets, limit.bytes, limit.syns];
+    let [requests, packets, bytes, syns] =
+        over.map_or(everybodys, |over| [over.requests, over.packets, over.bytes, over.syns]);
     let kernel = parts.maps.is_some();
     [
-        ("requests", Word::Requests, limit.requests, true),
-        ("packets", Word::Packets, limit.packets, kernel),
-        ("bytes", Word::Bytes, limit.bytes, kernel),
-        ("syns", Word::Syns, limit.syns, kernel),
+        ("requests", Word::Requests, requests, true),
+        ("packets", Word::Packets, packets, kernel),
+        ("bytes", Word::Bytes, bytes, kernel),
+        ("syns", Word::Syns, syns, kernel),
     ]
     .into_iter()
     .filter(|(.., held)| *held)

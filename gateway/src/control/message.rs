@@ -247,6 +247,8 @@ pub struct Explained {
     pub proved: Option<bool>,
     pub passed: Option<u64>,
     pub dropped: Option<u64>,
+    /// The override whose limits it has; None: everybody's.
+    pub limits_of: Option<String>,
     pub words: Vec<WordView>,
     /// 429s in the running window of `shed_after`.
     pub refusals: u32,

@@ -24,7 +24,9 @@ pub struct Config {
     pub deny: Vec<IpNet>,
     /// `[[kernel.list]]`: lists with a name and counters of their own.
     pub lists: Vec<List>,
-    /// Prefixes of all lists together, at most.
+    /// Prefixes of the overrides, which share the lists' tries.
+    pub overridden: usize,
+    /// Prefixes of all lists and overrides together, at most.
     pub prefixes: u32,
     /// Never dropped in the kernel; their requests are limited as anyone's.
     pub management: Vec<IpNet>,
@@ -47,7 +49,7 @@ impl Config {
     /// Prefixes of every list and of `management`.
     pub fn n_prefixes(&self) -> usize {
         let named: usize = self.lists.iter().map(|list| list.prefixes.len()).sum();
-        self.allow.len() + self.deny.len() + self.management.len() + named
+        self.allow.len() + self.deny.len() + self.management.len() + named + self.overridden
     }
 
     /// Free of every per-client limit: `allow` and each list that allows.
@@ -136,6 +138,7 @@ impl Default for Config {
             allow: Vec::new(),
             deny: Vec::new(),
             lists: Vec::new(),
+            overridden: 0,
             prefixes: weir_ebpf::abi::PREFIXES_DEFAULT,
             management: Vec::new(),
             guard_own_addresses: true,

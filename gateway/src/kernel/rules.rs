@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use weir_ebpf::abi::{CLASSES, Rules, Sentence, flags};
+use weir_ebpf::abi::{CLASSES, Rules, Sentence, WORDS, flags};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortCell;
 
 use super::{Config, Guard, Protocol, Unproved};
 use crate::limit;
 use crate::model::Rate;
-use crate::plane::{Additions, List, Wanted, jiffies_hz};
+use crate::plane::{Additions, LimitRow, List, Wanted, jiffies_hz};
 
 /// The longest tick of the budgets: a flood that spends one waits for the next.
 const TICK_MAX_MS: u64 = 4;
@@ -41,8 +41,7 @@ pub fn wanted(
     ];
     let tick_shift = tick_shift(hz);
     let rules = Rules {
-        limits: [limit.packets, limit.bytes, limit.syns, limit.requests]
-            .map(|rate| rate.as_ref().map_or(Limit::NONE, Rate::limit)),
+        limits: limits([limit.packets, limit.bytes, limit.syns, limit.requests]),
         budget: budgets(&config.unproved, hz, tick_shift),
         tick_shift,
         events_per_tick: EVENTS_PER_TICK,
@@ -53,13 +52,27 @@ pub fn wanted(
         cookies_per_tick: per_tick(config.unproved.cookies, hz, tick_shift),
         lists: 0,
         scope: 0,
+        place: 0,
     };
     Wanted {
         rules,
         ports: ports(config, listeners),
         port_rules: config.rules.clone(),
         own: guard.own().to_vec(),
+        overrides: limit.overrides.iter().map(limit_row).collect(),
         lists: lists(config, trusted_proxies, guard, additions),
+    }
+}
+
+fn limits(rates: [Option<Rate>; WORDS]) -> [Limit; WORDS] {
+    rates.map(|rate| rate.as_ref().map_or(Limit::NONE, Rate::limit))
+}
+
+fn limit_row(one: &limit::Override) -> LimitRow {
+    LimitRow {
+        name: one.name.to_string(),
+        prefixes: one.prefixes.clone(),
+        limits: limits([one.packets, one.bytes, one.syns, one.requests]),
     }
 }
 

@@ -1,24 +1,39 @@
 //! The limit of each client address: one charge a request, before anything else is known of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Denied, Shedder};
-use crate::model::{Client, Decision, LimitName, Rate, Refusal};
+use super::{Config, Denied, Shedder};
+use crate::model::{Client, Decision, LimitName, PrefixMap, Rate, Refusal};
 use crate::plane::Plane;
 
 /// `[limit.client] requests`, compiled.
 #[derive(Clone, Debug)]
 pub struct ClientLimit {
-    name: LimitName,
-    rate: Rate,
+    /// Everybody's, then those of the overrides.
+    rows: Vec<(LimitName, Option<Rate>)>,
+    /// Positions in `rows`.
+    overrides: PrefixMap<usize>,
 }
 
 impl ClientLimit {
-    pub fn new(rate: Rate) -> Self {
-        Self { name: Arc::from("client"), rate }
+    /// None where nobody is limited.
+    pub fn new(config: &Config) -> Option<Self> {
+        let mut rows = vec![(LimitName::from("client"), config.requests)];
+        rows.extend(config.overrides.iter().map(|one| (Arc::clone(&one.name), one.requests)));
+        // Of two equal prefixes the later row holds there, and the first override here.
+        let numbered = config.overrides.iter().enumerate().rev();
+        let overrides = numbered.flat_map(|(idx, one)| one.prefixes.iter().map(move |net| (*net, idx + 1)));
+        let overrides = PrefixMap::new(overrides);
+        rows.iter().any(|(_, rate)| rate.is_some()).then_some(Self { rows, overrides })
     }
 
-    /// Takes one request from the client, or says why not. A client that this worker knows to be
+    fn of(&self, address: IpAddr) -> Option<(&LimitName, &Rate)> {
+        let (name, rate) = self.rows.get(self.overrides.find(address).unwrap_or(0))?;
+        Some((name, rate.as_ref()?))
+    }
+
+    /// Takes one request from the client at `address`, or says why not. A client that this worker knows to be
     /// denied is answered from `denied`, without asking the plane.
     pub fn charge(
         &self,
@@ -26,9 +41,11 @@ impl ClientLimit {
         denied: &Denied,
         shedder: &Shedder,
         client: Client,
+        address: IpAddr,
         now_ns: u64,
     ) -> Result<(), Refusal> {
-        let limit = self.rate.limit();
+        let Some((name, rate)) = self.of(address) else { return Ok(()) };
+        let limit = rate.limit();
         let decision = match denied.still(client.key, now_ns) {
             Some(standing) => {
                 let retry_after_ns = limit.wait_ns(standing.debt_ns, 1).unwrap_or(limit.tau_ns);
@@ -41,9 +58,9 @@ impl ClientLimit {
         let offender = shedder.refused(client, now_ns);
         let shed_ns = offender.map(|offender| u64::try_from(offender.length.as_nanos()).unwrap_or(u64::MAX));
         Err(Refusal {
-            name: self.name.clone(),
+            name: Arc::clone(name),
             limit,
-            burst: self.rate.burst(),
+            burst: rate.burst(),
             standing,
             retry_after_ns: shed_ns.unwrap_or(retry_after_ns),
             shed: shed_ns.is_some(),

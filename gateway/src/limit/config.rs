@@ -1,8 +1,11 @@
 //! `[limit.client]`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::Rate;
+use ipnet::IpNet;
+
+use crate::model::{LimitName, Rate};
 
 /// Entries of each bounded table beside the process table: refusals, shed levels, graces, limits by
 /// other keys, connections by client. 16 bytes each.
@@ -17,6 +20,31 @@ pub struct Config {
     pub bytes: Option<Rate>,
     pub syns: Option<Rate>,
     pub shed: Shed,
+    /// Of some prefixes; the longest holds.
+    pub overrides: Vec<Override>,
+}
+
+/// `[[override]]`, whole: what it left out is everybody's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    pub name: LimitName,
+    /// IPv6 no longer than /64.
+    pub prefixes: Vec<IpNet>,
+    pub requests: Option<Rate>,
+    pub packets: Option<Rate>,
+    pub bytes: Option<Rate>,
+    pub syns: Option<Rate>,
+}
+
+impl Config {
+    /// The override that holds for `address`.
+    pub fn over(&self, address: IpAddr) -> Option<&Override> {
+        // Of two equal prefixes the first holds, as in the kernel: `max_by_key` would take the last.
+        let all = self.overrides.iter().rev();
+        let prefixes = all.flat_map(|one| one.prefixes.iter().map(move |net| (net, one)));
+        let holding = prefixes.filter(|(net, _)| net.contains(&address));
+        holding.max_by_key(|(net, _)| net.prefix_len()).map(|(_, one)| one)
+    }
 }
 
 /// `shed_after` and `shed`.

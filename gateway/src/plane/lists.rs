@@ -46,12 +46,15 @@ pub struct Change {
 }
 
 impl Marks {
-    /// `cells` are the lists' cells of LISTED, in their order.
-    pub fn compile(lists: &[List], cells: &[u8]) -> Self {
+    /// `cells` are the lists' cells of LISTED, in their order; `overrides` are rows of limits and who has them.
+    pub fn compile(lists: &[List], cells: &[u8], overrides: &[(u8, &[IpNet])]) -> Self {
         let mut rows: Vec<Row> = Vec::with_capacity(lists.iter().map(|list| list.prefixes.len()).sum());
         for (list, cell) in lists.iter().zip(cells) {
             let mark = Mark::of(list.sentence, *cell);
             rows.extend(list.prefixes.iter().map(|net| (net.trunc(), mark)));
+        }
+        for (row, prefixes) in overrides {
+            rows.extend(prefixes.iter().map(|net| (net.trunc(), Mark::limits(*row))));
         }
         // The first list in order counts, where several say the same.
         rows.sort_by_key(|(net, _)| *net);

@@ -7,7 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
-use weir_ebpf::abi::{Budget, CLASSES, ClientEntry, Leases, OWN_NEAR_WORDS, Rules, flags, maps};
+use ipnet::IpNet;
+use weir_ebpf::abi::{
+    Budget, CLASSES, ClientEntry, LIMIT_ROWS, LIST_CELLS, Leases, NAME_CELLS, OWN_NEAR_WORDS, PORT_RULES,
+    Rules, WORDS, flags, maps,
+};
+use weir_ebpf::gcra::Limit;
 use weir_ebpf::packet::Address;
 use weir_ebpf::scope::{PortCell, near_idx, own_key};
 
@@ -56,6 +61,20 @@ pub struct Wanted {
     pub own: Vec<IpAddr>,
     /// In the order in which they count, where several name a source.
     pub lists: Vec<List>,
+    pub overrides: Vec<LimitRow>,
+}
+
+/// Overrides of one configuration: the first row is everybody's.
+pub const OVERRIDES_MAX: usize = LIMIT_ROWS as usize - 1;
+
+/// Other limits for some prefixes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitRow {
+    /// Unique; it keeps its row by it.
+    pub name: String,
+    pub prefixes: Vec<IpNet>,
+    /// By [`weir_ebpf::abi::Word`].
+    pub limits: [Limit; WORDS],
 }
 
 /// One line of COUNTERS, summed over the CPUs.
@@ -123,8 +142,16 @@ impl Maps {
         let Writer { tries, ports, names, .. } = &mut *writer;
         let (scope, generation) = (in_force.scope ^ 1, in_force.lists);
         ports.write(scope, names, &wanted.ports, &wanted.port_rules)?;
-        let written = tries.write(names, &wanted.lists, generation)?;
-        writer.write_rules(Rules { lists: written.generation, scope, ..wanted.rules }, seed)?;
+        let first = LIST_CELLS + PORT_RULES + 1;
+        let named: Vec<_> = wanted.overrides.iter().map(|row| row.name.as_str()).collect();
+        let allotted = names.allot(first..NAME_CELLS, &named)?;
+        let row_of = |cell: u32| u8::try_from(cell - first + 1).map_err(|_| MapsError::Names);
+        let rows = allotted.iter().map(|allotted| row_of(allotted.cell)).collect::<Result<Vec<_>, _>>()?;
+        let prefixes = wanted.overrides.iter().map(|row| row.prefixes.as_slice());
+        let prefixes: Vec<_> = rows.iter().copied().zip(prefixes).collect();
+        let written = tries.write(names, &wanted.lists, &prefixes, generation)?;
+        let limits: Vec<_> = rows.into_iter().zip(wanted.overrides.iter().map(|row| row.limits)).collect();
+        writer.write_rules(Rules { lists: written.generation, scope, ..wanted.rules }, &limits, seed)?;
         if written.generation != generation {
             rest_for(FLIP_REST);
         }
@@ -150,7 +177,15 @@ impl Maps {
         let active = writer.active_idx()?;
         let rules = in_map(maps::RULES, writer.rules.get(&active, 0))?;
         let flags = rules.flags & !flags::SYN_COOKIES;
-        if flags == rules.flags { Ok(()) } else { writer.write_rules(Rules { flags, ..rules }, rules.seed) }
+        if flags == rules.flags {
+            return Ok(());
+        }
+        let mut limits = Vec::new();
+        for row in 1..LIMIT_ROWS {
+            let present = in_map(maps::RULES, writer.rules.get(&(active + 2 * row), 0))?;
+            limits.push((u8::try_from(row).unwrap_or(0), present.limits));
+        }
+        writer.write_rules(Rules { flags, ..rules }, &limits, rules.seed)
     }
 
     /// Addresses of this host, whatever else is in force.
@@ -280,13 +315,24 @@ impl Writer {
         }
     }
 
-    fn write_rules(&mut self, mut rules: Rules, seed: u64) -> Result<(), MapsError> {
+    /// `limits` by row; the others are everybody's.
+    fn write_rules(
+        &mut self,
+        mut rules: Rules,
+        limits: &[(u8, [Limit; WORDS])],
+        seed: u64,
+    ) -> Result<(), MapsError> {
         let active = self.active_idx()?;
         let present = self.rules_in_force()?;
         rules.seed = if present.seed == 0 { seed } else { present.seed };
         self.rest();
         let idle = active ^ 1;
-        in_map(maps::RULES, self.rules.set(idle, rules, 0))?;
+        rules.place = u64::from(idle);
+        for row in 0..LIMIT_ROWS {
+            let own = limits.iter().find(|(of, _)| u32::from(*of) == row).map(|(_, limits)| *limits);
+            let rules = Rules { limits: own.unwrap_or(rules.limits), ..rules };
+            in_map(maps::RULES, self.rules.set(idle + 2 * row, rules, 0))?;
+        }
         in_map(maps::ACTIVE, self.active.set(0, u64::from(idle), 0))?;
         self.flipped_ns = now_ns();
         Ok(())

@@ -57,9 +57,10 @@ impl Tries {
         &mut self,
         names: &mut Names,
         lists: &[List],
+        overrides: &[(u8, &[IpNet])],
         generation: u64,
     ) -> Result<Written, MapsError> {
-        let wanted = Marks::compile(lists, &self.cells(names, lists)?);
+        let wanted = Marks::compile(lists, &self.cells(names, lists)?, overrides);
         let held = match self.held.take() {
             Some(held) => held,
             None => self.read(generation)?,

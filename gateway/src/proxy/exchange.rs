@@ -58,7 +58,9 @@ fn charge(worker: &Worker, snapshot: &Snapshot, from: &Identified, now_ns: u64) 
         return Ok(());
     }
     let shared = &worker.shared;
-    limit.charge(&shared.plane, &worker.denied, &shared.shedder, from.client, now_ns).map_err(|refusal| {
+    let charged =
+        limit.charge(&shared.plane, &worker.denied, &shared.shedder, from.client, from.address, now_ns);
+    charged.map_err(|refusal| {
         snapshot.client_refusals.inc();
         if refusal.shed {
             shared.metrics.sheds.inc();

@@ -56,7 +56,7 @@ impl Snapshot {
         Self {
             routes: Routes::build(&catalog.apis),
             apis,
-            client_limit: limit.requests.map(ClientLimit::new),
+            client_limit: ClientLimit::new(limit),
             client_refusals: metrics.refusals("client"),
             trusted_proxies: proxy.trusted_proxies.clone(),
             allow,

@@ -11,6 +11,7 @@ mod guard;
 mod interfaces;
 mod lifecycle;
 mod lists;
+mod overrides;
 mod packets;
 mod planes;
 mod ports;

@@ -16,7 +16,7 @@ fn allow_wins_over_deny_and_deny_over_dry_run_whatever_is_longer() {
         List::new("dry", Sentence::Observe, nets(&["10.2.0.0/16", "198.51.100.0/24"])),
         List::new("again", Sentence::Deny, nets(&["10.3.0.0/16", "10.0.0.0/8"])),
     ];
-    let marks = Marks::compile(&lists, &[1, 2, 3, 4]);
+    let marks = Marks::compile(&lists, &[1, 2, 3, 4], &[]);
     for (address, expected) in [
         ("10.0.0.1", Some((Sentence::Deny, 1))),
         ("10.1.0.1", Some((Sentence::Allow, 2))),
@@ -38,6 +38,19 @@ fn allow_wins_over_deny_and_deny_over_dry_run_whatever_is_longer() {
     );
 }
 
+#[test]
+fn the_longest_override_holds_beside_whatever_lists_say() {
+    let lists = [List::new("dry", Sentence::Observe, nets(&["10.1.0.0/16", "10.1.2.3/32"]))];
+    let (wide, narrow) = (nets(&["10.0.0.0/8"]), nets(&["10.1.2.0/24"]));
+    let marks = Marks::compile(&lists, &[9], &[(1, &wide), (2, &narrow)]);
+    for (address, row, cell) in
+        [("10.9.9.9", 1, 0), ("10.1.9.9", 1, 9), ("10.1.2.9", 2, 9), ("10.1.2.3", 2, 9), ("11.0.0.1", 0, 0)]
+    {
+        let mark = marks.find(address.parse().unwrap());
+        assert_eq!((mark.row(), mark.cell()), (row, cell), "{address}");
+    }
+}
+
 fn any_net() -> impl Strategy<Value = IpNet> {
     (0_u32..16, 26_u8..=32).prop_map(|(bits, length)| {
         IpNet::new(IpAddr::V4((0x0a00_0000 | bits << 1).into()), length).unwrap().trunc()
@@ -54,7 +67,7 @@ fn any_marks() -> impl Strategy<Value = Marks> {
             })
             .collect();
         let cells: Vec<u8> = (1..).take(lists.len()).collect();
-        Marks::compile(&lists, &cells)
+        Marks::compile(&lists, &cells, &[(7, &nets(&["10.0.0.16/28"])), (8, &nets(&["10.0.0.0/26"]))])
     })
 }
 
