@@ -270,6 +270,30 @@ fn a_drain_lets_the_running_exchange_finish_and_takes_no_other() {
     gateway.ended();
 }
 
+#[test]
+fn a_client_has_the_limit_of_the_longest_override() {
+    let over = |name: &str, prefix: &str, burst: u32| {
+        format!(
+            "[[override]]\nname = \"{name}\"\nprefixes = [\"{prefix}\"]\nrequests = {{ rate = \"1/min\", burst = {burst} }}\n"
+        )
+    };
+    let (wide, narrow) = (over("wide", "127.0.0.0/8", 3), over("narrow", "127.0.0.1", 5));
+    let stranger = over("stranger", "10.0.0.0/8", 7);
+    for (overrides, burst) in [
+        (stranger.clone(), 1),
+        (wide.clone(), 3),
+        (format!("{wide}{narrow}"), 5),
+        (format!("{narrow}{stranger}{wide}"), 5),
+    ] {
+        let gateway = Gateway::start(&format!(
+            "[limit.client]\nrequests = {{ rate = \"1/min\", burst = 1 }}\nshed = []\n{overrides}{}",
+            respond("root", "/", "root")
+        ));
+        let served = (0..9).take_while(|_| gateway.ask_once().starts_with("HTTP/1.1 200")).count();
+        assert_eq!(served, burst, "{overrides}");
+    }
+}
+
 fn respond(name: &str, listen_path: &str, body: &str) -> String {
     format!(
         "[[api]]\nname = \"{name}\"\nlisten_path = \"{listen_path}\"\nrespond = {{ status = 200, body = \"{body}\" }}\n"
