@@ -8,6 +8,8 @@ mod run;
 
 mod test;
 
+mod test_kernel;
+
 mod lint;
 
 mod tidy;
@@ -42,6 +44,8 @@ enum Command {
     Demo(bench::Passed),
     /// Every test, namespaces and Redis included
     Test(test::Test),
+    /// Tests of the kernel side on Linux 6.1, in a virtual machine
+    TestKernel(test_kernel::TestKernel),
     /// fmt, clippy with warnings denied, tidy
     Lint,
     /// Search for frames that the packet path gets wrong, on the host and against the kernel
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => bench::bench("demo", &args),
         Command::Test(args) => test::test(&args),
+        Command::TestKernel(args) => test_kernel::test_kernel(&args),
         Command::Lint => lint::lint(),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Bench(args) => bench::bench("bench", &args),
