@@ -1,6 +1,7 @@
 //! The keeper's side of the kernel plane: loads, attaches, pins, opens the listening sockets, starts
 //! and restarts the gateway. The only code that runs with capabilities; it reads no byte of a client.
 
+mod array_of_maps;
 mod attach;
 mod attachments;
 mod choice;

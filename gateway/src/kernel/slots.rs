@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use aya::maps::{ArrayOfMaps, Map, MapData, MapError};
 use weir_ebpf::abi::{maps, slot};
 
-use super::Capacities;
 use super::load::{LoadError, check_pin, refused_map, shape};
+use super::{Capacities, array_of_maps};
 use crate::plane::PinDir;
 
 /// The arrays of maps, open.
@@ -50,8 +50,19 @@ pub fn make_maps(pins: &PinDir, wanted: Capacities) -> Result<(), LoadError> {
             pin(&create(name, entries)?, pins, name)?;
         }
     }
+    for (name, entries, template) in SLOTS {
+        if !pins.map(name).exists() {
+            let made = array_of_maps::create(name, entries, &open_pin(pins, template)?);
+            let map = made.map_err(|error| LoadError::Kernel(format!("map {name}: {error}")))?;
+            pin(&MapData::from_fd(map).map_err(|error| in_map(name, &error))?, pins, name)?;
+        }
+    }
     Ok(())
 }
+
+/// The arrays, their slots, and the map that the others in them are like.
+const SLOTS: [(&str, u32, &str); 2] =
+    [(maps::CLIENTS_SLOTS, slot::BEFORE + 1, maps::CLIENTS), (maps::BANS_SLOTS, slot::NOW + 1, maps::BANS)];
 
 /// Puts what is pinned into the slots: the programs of a first start find nothing there.
 pub fn fill_slots(pins: &PinDir) -> Result<(), LoadError> {
