@@ -196,13 +196,22 @@ impl Room {
     fn read(&mut self, ctx: &XdpContext, offset: usize) -> Option<Tcp> {
         let [data_offset] = ctx.bytes::<1>(offset + 12)?;
         let mut length = u64::from(data_offset >> 4) * 4;
-        // SAFETY: changes its register only. A real instruction, so that the verifier sees the bound on
-        // the very register that the helpers get; the compiler checks the one before the multiplication.
-        unsafe { asm!("{0} &= 60", inout(reg) length, options(nomem, nostack, preserves_flags)) };
-        let length_bytes = length as u32;
-        if !(TCP_BYTES as u32..=60).contains(&length_bytes) {
+        if length < TCP_BYTES as u64 {
             return None;
         }
+        // SAFETY: changes its register only, and nothing in it: real instructions, so that the verifier sees
+        // both bounds on the very register that the helpers get. The compiler checks the one before the
+        // multiplication, and Linux 6.1 loses what a comparison of 32 bits says of the 64.
+        unsafe {
+            asm!(
+                "{0} &= 60",
+                "if {0} > 19 goto +1",
+                "{0} = 20",
+                inout(reg) length,
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+        let length_bytes = length as u32;
         // SAFETY: at most 60 bytes, which the room has.
         let failed =
             unsafe { bpf_xdp_load_bytes(ctx.as_ptr().cast(), offset as u32, self.at(), length_bytes) };
