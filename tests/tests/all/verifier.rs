@@ -10,8 +10,10 @@ use weir_tests::kernel_path::KernelPath;
 use weir_tests::root::require_root;
 use weir_tests::weir::binary;
 
-/// Verified instructions on Linux 6.18; a tenth more or less by compiler. The kernel's own end is a million.
-const RECORDED: [(&str, u32); 2] = [(programs::PACKETS, 180_000), (programs::CHARGE, 3_150)];
+/// Verified instructions, a tenth more or less by compiler: on Linux 6.18, and on 6.1, which follows more
+/// paths. The kernel's own end is a million.
+const RECORDED: [(&str, u32, u32); 2] =
+    [(programs::PACKETS, 180_000, 400_000), (programs::CHARGE, 3_150, 3_150)];
 
 #[test]
 fn no_program_grew_by_a_fifth() -> Result<()> {
@@ -19,7 +21,9 @@ fn no_program_grew_by_a_fifth() -> Result<()> {
         return Ok(());
     }
     let kernel = KernelPath::small()?;
-    for (name, recorded) in RECORDED {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    for (name, on_6_18, on_6_1) in RECORDED {
+        let recorded = if release.starts_with("6.1.") { on_6_1 } else { on_6_18 };
         let info = ProgramInfo::from_pin(kernel.pins().program(name))?;
         let count = info.verified_instruction_count().context("this kernel does not count")?;
         println!("{name}: {count} verified instructions, {recorded} recorded");
