@@ -49,6 +49,7 @@ pub struct Config {
     pub also: Vec<PathBuf>,
     /// A number; `"auto"` is None: one per core that this process may run on.
     pub workers: Option<usize>,
+    pub sandbox: kernel::Sandbox,
     pub listeners: Vec<Listener>,
     pub catalog: Catalog,
     pub proxy: proxy::Config,

@@ -35,7 +35,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
 use crate::config as weir_toml;
-use crate::kernel::Facts;
+use crate::kernel::{Confinement, Facts};
 use crate::plane::{Added, Census, Maps};
 use crate::proxy;
 
@@ -47,7 +47,7 @@ pub use collector::Collected;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
     Applied, BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName,
-    ListView, ListsView, News, Pending, ReloadReport, Request, Status, WordView, duration_text,
+    ListView, ListsView, News, Pending, ReloadReport, Request, SandboxView, Status, WordView, duration_text,
 };
 pub use reload::{Publish, Reloader, watch_files};
 pub use socket::{SocketError, listen, serve};
@@ -62,6 +62,7 @@ pub struct Parts {
     pub facts: ArcSwap<Facts>,
     /// The last one of CLIENTS.
     pub census: ArcSwap<Option<Census>>,
+    pub confinement: Confinement,
     pub config: ArcSwap<weir_toml::Config>,
     pub reloader: Reloader,
     pub guarding: Guarding,

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 pub use self::serve::possible_cpus;
 use self::serve::{Serving, serve};
 use crate::config::{self, Config};
 use crate::kernel::{
     Capacities, CapacitiesWanted, Established, Facts, Guard, Handover, Interface, Interfaces, Keeper,
-    ModeWanted, Names, addresses, drop_capabilities, end_cookies, establish, open_listeners,
+    ModeWanted, Names, addresses, end_cookies, establish, open_listeners,
 };
 use crate::plane::{Maps, PinDir};
 
@@ -148,6 +148,7 @@ fn keep(
         watchdog,
         program: program.into(),
         arguments,
+        sandbox: config.sandbox,
         drain: config.proxy.timeouts.drain,
     };
     let ended = keeper.run().map(ExitCode::from).map_err(Failure::system);
@@ -165,8 +166,7 @@ fn capacities(args: RunArgs) -> CapacitiesWanted {
     })
 }
 
-/// The gateway's life: what the keeper opened comes as descriptors, what it pinned is opened here, and
-/// from then on this process has no capability.
+/// The gateway's life: what the keeper opened comes as descriptors, what it pinned is opened here.
 pub fn gateway(args: &RunArgs) -> Result<ExitCode, Failure> {
     let handover = Handover::inherited().context("the keeper's socket").map_err(Failure::system)?;
     let start = handover.receive_start().map_err(Failure::system)?;
@@ -178,7 +178,6 @@ pub fn gateway(args: &RunArgs) -> Result<ExitCode, Failure> {
     let facts = facts_of(&pins, start.interfaces, start.note);
     let mut serving = Serving::under_keeper(args, loaded, start.listeners, facts, handover);
     serving.open_pins(&pins).map_err(Failure::system)?;
-    drop_capabilities().map_err(|error| Failure::system(anyhow!("dropping capabilities: {error}")))?;
     serve(serving)
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::config::{Ceiling, Errors};
 use crate::control::{
     Applied, BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport,
-    Status, duration_text,
+    SandboxView, Status, duration_text,
 };
 use crate::kernel::{Detached, Feature, Found, Interface};
 use crate::run::Loaded;
@@ -99,6 +99,7 @@ pub(super) fn status(status: &Status) -> String {
     if !status.kernel.guarded.is_empty() {
         text.block(&guarded(&status.kernel.guarded));
     }
+    text.line("sandbox", sandbox_line(&status.sandbox));
     let memory = &status.memory;
     text.line(
         "memory",
@@ -120,6 +121,13 @@ pub(super) fn status(status: &Status) -> String {
         text.line("", line);
     }
     text.finish()
+}
+
+/// `seccomp on, landlock on, user 990`.
+fn sandbox_line(sandbox: &SandboxView) -> String {
+    let SandboxView { uid, seccomp, landlock, why } = sandbox;
+    let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("seccomp {seccomp}, landlock {landlock}, user {uid}{why}")
 }
 
 /// The mode, and why; interfaces say it in lines of their own.

@@ -18,7 +18,7 @@ use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
 use super::{Admin, Config, Errors, apis, overrides, ports};
-use crate::kernel::{self, Interfaces, ModeWanted, Port, Protocol, Unproved};
+use crate::kernel::{self, Interfaces, ModeWanted, Port, Protocol, Sandbox, Unproved};
 use crate::limit::{self, Shed};
 use crate::model::{Listener, Rate};
 use crate::proxy::{self, Bounds, Timeouts};
@@ -80,6 +80,7 @@ impl Compiler<'_> {
             file: self.findings.file.to_owned(),
             also: std::mem::take(&mut self.also),
             workers: self.workers(&raw.workers),
+            sandbox: self.sandbox(&raw.sandbox),
             listeners,
             catalog,
             proxy,
@@ -87,6 +88,11 @@ impl Compiler<'_> {
             kernel,
             admin,
         }
+    }
+
+    fn sandbox(&mut self, raw: &Text) -> Sandbox {
+        const WORDS: [(&str, Sandbox); 2] = [("auto", Sandbox::Auto), ("off", Sandbox::Off)];
+        self.word(raw, "sandbox", &WORDS).unwrap_or_default()
     }
 
     fn workers(&mut self, raw: &Any) -> Option<usize> {

@@ -25,6 +25,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Raw, Errors> {
 pub struct Raw {
     pub trusted_proxies: Texts,
     pub workers: Any,
+    pub sandbox: Text,
     #[serde(default)]
     pub listener: Vec<Spanned<Listener>>,
     pub admin: Option<Admin>,

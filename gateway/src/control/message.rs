@@ -100,6 +100,7 @@ pub struct Status {
     pub ready: bool,
     pub config: ConfigView,
     pub kernel: KernelView,
+    pub sandbox: SandboxView,
     pub memory: MemoryView,
     pub store: StoreView,
     pub table: TableView,
@@ -200,6 +201,18 @@ pub struct BudgetView {
     pub echo: u64,
     pub fragments: u64,
     pub apart: u64,
+}
+
+/// What holds for the serving process, should it be taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxView {
+    /// User that it runs as.
+    pub uid: u32,
+    /// `on`, `partly` or `off`.
+    pub seccomp: String,
+    pub landlock: String,
+    /// What is not on, and why.
+    pub why: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

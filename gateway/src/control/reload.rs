@@ -191,6 +191,7 @@ impl Reloader {
         // a capacity until the map has it.
         let running = Config {
             workers: present.workers,
+            sandbox: present.sandbox,
             listeners: present.listeners.clone(),
             admin: present.admin.clone(),
             kernel: crate::kernel::Config {
@@ -232,6 +233,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
     let (old, new) = (&present.kernel, &fresh.kernel);
     [
         ("workers", present.workers != fresh.workers),
+        ("sandbox", present.sandbox != fresh.sandbox),
         ("[[listener]]", present.listeners != fresh.listeners),
         ("[admin]", present.admin != fresh.admin),
         ("[kernel] interfaces", old.interfaces != new.interfaces),

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use super::Parts;
 use super::message::{
     BudgetView, CensusView, ConfigView, CounterView, GuardView, InterfaceView, KernelView, MemoryView,
-    Status, StoreView, TableView,
+    SandboxView, Status, StoreView, TableView,
 };
+use crate::kernel::Confinement;
 use crate::plane::{Census, now_ns};
 
 pub(super) fn status(parts: &Parts) -> Result<Status, String> {
@@ -22,6 +23,7 @@ pub(super) fn status(parts: &Parts) -> Result<Status, String> {
             reverts_in_seconds: parts.trial.left().map(|left| left.as_secs()),
         },
         kernel: kernel(parts)?,
+        sandbox: sandbox(&parts.confinement),
         memory: MemoryView {
             ceiling_bytes: parts.ceiling_bytes.load(Ordering::Relaxed),
             rss_bytes: resident_bytes(),
@@ -31,6 +33,18 @@ pub(super) fn status(parts: &Parts) -> Result<Status, String> {
         connections: parts.shared.connections(),
         bans: parts.shared.bans.list(now_ns).map_err(|error| error.to_string())?.len(),
     })
+}
+
+fn sandbox(confinement: &Confinement) -> SandboxView {
+    let Confinement { seccomp, landlock } = confinement;
+    let mut whys: Vec<_> = [seccomp.why(), landlock.why()].into_iter().flatten().collect();
+    whys.dedup();
+    SandboxView {
+        uid: nix::unistd::geteuid().as_raw(),
+        seccomp: seccomp.name().to_owned(),
+        landlock: landlock.name().to_owned(),
+        why: (!whys.is_empty()).then(|| whys.join("; ")),
+    }
 }
 
 fn kernel(parts: &Parts) -> Result<KernelView, String> {

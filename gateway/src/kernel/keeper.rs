@@ -19,8 +19,9 @@ use super::handover::{Handover, HandoverError};
 use super::log::KernelLog;
 use super::netlink::Monitor;
 use super::privileges::drop_to_keeper;
+use super::sandbox::confine_keeper;
 use super::watchdog::Watchdog;
-use super::{Attachments, Capacities, Occasion, own_addresses, resize};
+use super::{Attachments, Capacities, Occasion, Sandbox, own_addresses, resize};
 use crate::plane::{Maps, MapsError, PinDir, now_ns};
 
 /// Reads the capacities, or says what is wrong with the file.
@@ -41,6 +42,7 @@ pub struct Keeper {
     /// The program and arguments that start the gateway.
     pub program: OsString,
     pub arguments: Vec<OsString>,
+    pub sandbox: Sandbox,
     /// `timeouts.drain`: a gateway that was told to end gets this and [`DRAIN_GRACE`].
     pub drain: Duration,
 }
@@ -87,6 +89,7 @@ impl Keeper {
         self.log.start();
         drop_to_keeper().map_err(KeeperError::Capabilities)?;
         self.watchdog.keep();
+        confine_keeper(self.sandbox);
         // Opened before the first reading, so that nothing falls between the two.
         let monitor = Monitor::open()
             .inspect_err(

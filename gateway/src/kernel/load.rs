@@ -50,6 +50,10 @@ pub enum LoadError {
     #[error("the pin folder {path} cannot be made: {source}")]
     Folder { path: PathBuf, source: io::Error },
     #[error(
+        "user {user} may not make or reach the pin folder {path}: root makes it by `install -d -o {user} -m 700` of the folder above it, and BPF file systems are often root's: `chmod 711 /sys/fs/bpf`"
+    )]
+    NotReached { path: PathBuf, user: u32 },
+    #[error(
         "the pin folder {path} belongs to user {owner}, who could take limits off: remove it, or choose another [kernel] pin_dir"
     )]
     Strange { path: PathBuf, owner: u32 },
@@ -124,7 +128,9 @@ fn make_folder(path: &Path) -> Result<(), LoadError> {
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => LoadError::Permission(source.to_string()),
+        io::ErrorKind::PermissionDenied => {
+            LoadError::NotReached { path: path.to_owned(), user: nix::unistd::geteuid().as_raw() }
+        }
         _ => LoadError::Folder { path: path.to_owned(), source },
     })?;
     for folder in path.ancestors().take_while(|folder| is_bpffs(folder) && *folder != Path::new(BPFFS)) {

@@ -10,8 +10,8 @@ const KEEPER: [Capability; 4] = [
     Capability::CAP_NET_BIND_SERVICE,
 ];
 
-/// The gateway keeps none, for ever: neither it nor what it might be made to execute gains one.
-/// Call it before the first thread starts: capabilities are a thread's.
+/// Who serves keeps none, for ever: neither it nor what it might be made to execute gains one. Call it
+/// before the first thread starts: capabilities are a thread's.
 pub fn drop_capabilities() -> Result<(), String> {
     nix::sys::prctl::set_no_new_privs().map_err(|error| format!("no_new_privs: {error}"))?;
     keep(&CapsHashSet::new())

@@ -17,7 +17,7 @@ use super::banner::banner;
 use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
 use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader, Trial};
-use crate::kernel::{Facts, Guard, Handover, Heard, wanted};
+use crate::kernel::{Facts, Guard, Handover, Heard, Reach, confine, drop_capabilities, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
 use crate::plane::{Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, fresh_seed, now_ns};
@@ -103,6 +103,9 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         .map_err(Failure::system)?;
     let admin_address = admin.local_addr().map_err(Failure::system)?;
     let socket = control::listen(&config.admin.socket).map_err(Failure::system)?;
+    // All that needs a capability, a listener or a strange file is open: before any thread starts.
+    drop_capabilities().map_err(|error| Failure::system(anyhow!("dropping capabilities: {error}")))?;
+    let confinement = confine(config.sandbox, &reach(&config));
     let hello = banner(&config, &facts, &ceiling, &addresses, admin_address);
     let asking = keeper.as_ref().map(Handover::try_clone).transpose().map_err(Failure::system)?;
     let parts = Arc::new(Parts {
@@ -113,6 +116,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         added,
         maps,
         facts: ArcSwap::from_pointee(facts),
+        confinement,
         ceiling_bytes: AtomicU64::new(ceiling.ceiling_bytes),
         started_ns: now_ns(),
         census: ArcSwap::from_pointee(None),
@@ -138,6 +142,12 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     join(threads).await?;
     remove_socket(&parts.config.load().admin.socket);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a reload reads again, and what the end removes.
+fn reach(config: &Config) -> Reach {
+    let files = std::iter::once(&config.file).chain(&config.also).cloned().collect();
+    Reach { files, socket: config.admin.socket.clone() }
 }
 
 fn shared(

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::*;
 use crate::config;
 use crate::control::{Guarding, Publish, Reloader, Trial, ask};
-use crate::kernel::{Facts, Names};
+use crate::kernel::{Confinement, Facts, Names, Part};
 use crate::limit::Shedder;
 use crate::model::PrefixSet;
 use crate::plane::{Added, Bans, Plane, now_ns};
@@ -93,6 +93,7 @@ fn parts(file: &Path) -> Parts {
     Parts {
         shared: Arc::new(shared),
         maps: None,
+        confinement: Confinement { seccomp: Part::On, landlock: Part::On },
         facts: ArcSwap::from_pointee(Facts::off("a test")),
         config: ArcSwap::from_pointee(config),
         reloader,

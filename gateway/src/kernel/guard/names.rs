@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::Host;
+use crate::kernel::drop_capabilities;
 
 /// Names that are asked for.
 const NAMES_MAX: usize = 256;
@@ -40,7 +41,13 @@ impl Names {
         }
         let (answer, answered) = mpsc::channel();
         let hosts = hosts.to_vec();
-        std::thread::spawn(move || answer.send(Self::resolve(&hosts)).unwrap_or(()));
+        std::thread::spawn(move || {
+            // It may outlive the moment at which the process gives its capabilities up.
+            match drop_capabilities() {
+                Ok(()) => answer.send(Self::resolve(&hosts)).unwrap_or(()),
+                Err(error) => tracing::warn!(error, "names are not resolved"),
+            }
+        });
         answered.recv_timeout(patience).unwrap_or_else(|_| {
             tracing::warn!(
                 ?patience,
