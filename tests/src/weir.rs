@@ -117,6 +117,12 @@ impl Weir {
         Ok(Self { process, place })
     }
 
+    /// As [`Weir::start_by`], where the command names things of the place.
+    pub fn start_by_place(place: Place, command: impl FnOnce(&Place) -> Command) -> Result<Self> {
+        let command = command(&place);
+        Self::start_by(place, command)
+    }
+
     /// Starts it again where it was, after its end.
     pub fn start_again(&mut self) -> Result<()> {
         self.process = start_process(&self.place)?;

@@ -15,6 +15,7 @@ mod overrides;
 mod packets;
 mod planes;
 mod ports;
+mod privileges;
 mod replace;
 mod resize;
 mod rig;
