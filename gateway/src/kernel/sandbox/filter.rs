@@ -1,5 +1,5 @@
 //! Lists of system calls become seccomp filters. The kernel remembers which calls a filter always
-//! allows, so a call that is let through whatever its arguments costs nothing more.
+//! allows, so a call that is let through whatever its arguments does not run it.
 
 use std::collections::BTreeMap;
 
