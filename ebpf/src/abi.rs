@@ -295,20 +295,29 @@ pub const PORT_RULES: u32 = 64;
 pub const PORT_RULE_DEFAULT: u8 = 1;
 
 /// What one port rule says; a row of `PORTS`, of which each generation of SCOPE has [`PORT_RULES`].
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRow {
-    /// Units that a packet costs, a byte for each [`Class`] that it is of by itself.
-    pub weights: [u8; 8],
+    /// Units that a packet costs, for each [`Class`] that it is of by itself.
+    pub weights: [u8; CLASSES],
     /// Number of the [`Class`] that unproved packets draw on, plus 1; 0: the packet's own.
-    pub class: u32,
+    pub class: u8,
     /// Bits of `flags`: only [`flags::OBSERVE`].
-    pub flags: u32,
+    pub flags: u8,
+}
+
+impl PortRow {
+    /// All of it in one word, as it lies in memory: the packet path has no stack to spare.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.weights;
+        u64::from_le_bytes([a, b, c, d, e, f, self.class, self.flags])
+    }
 }
 
 impl Default for PortRow {
     fn default() -> Self {
-        Self { weights: [1; 8], class: 0, flags: 0 }
+        Self { weights: [1; CLASSES], class: 0, flags: 0 }
     }
 }
 
@@ -317,6 +326,10 @@ impl Default for PortRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     pub tick: u64,
+    /// Packets refused since load because the class's budget was spent.
+    pub exhausted: [u64; CLASSES],
+    /// Unproved sources that got an entry since load.
+    pub promoted: u64,
     pub used: [u32; CLASSES],
     /// SYN cookies sent in this tick.
     pub cookies: u32,
@@ -325,10 +338,6 @@ pub struct Budget {
     /// Unproved sources that got an entry in this tick.
     pub promotions: u32,
     pub spare: u32,
-    /// Packets refused since load because the class's budget was spent.
-    pub exhausted: [u64; CLASSES],
-    /// Unproved sources that got an entry since load.
-    pub promoted: u64,
 }
 
 /// Flags of [`Rules::flags`].
@@ -594,7 +603,7 @@ const _: () = {
     assert!(size_of::<Ban>() == 16);
     assert!(size_of::<Leases>() == 16);
     assert!(size_of::<Budget>() == 104);
-    assert!(size_of::<PortRow>() == 16);
+    assert!(size_of::<PortRow>() == 8);
     assert!(size_of::<Rules>() == 192);
     assert!(size_of::<AddedKey>() == 20);
     assert!(size_of::<Count>() == 32);

@@ -3,6 +3,10 @@
 
 use crate::abi::{Budget, CLASSES, Count, Rules};
 
+/// Bounds a class's number for the verifier of Linux 6.1, which does not take a bound from a comparison
+/// of 32 bits; what it lets through beyond CLASSES lies inside [`Budget`] and [`Rules`].
+const CLASS_MASK: usize = 7;
+
 /// Begins a new tick where one has begun.
 #[inline(always)]
 pub fn roll(budget: &mut Budget, rules: &Rules, jiffies: u64) {
@@ -20,6 +24,7 @@ pub fn roll(budget: &mut Budget, rules: &Rules, jiffies: u64) {
 #[inline(always)]
 pub fn has_room(budget: &mut Budget, rules: &Rules, class_idx: usize) -> bool {
     let Budget { used, exhausted, .. } = budget;
+    let class_idx = class_idx & CLASS_MASK;
     let (Some(used), Some(refused), Some(room)) =
         (used.get(class_idx), exhausted.get_mut(class_idx), rules.budget.get(class_idx))
     else {
@@ -35,7 +40,7 @@ pub fn has_room(budget: &mut Budget, rules: &Rules, class_idx: usize) -> bool {
 /// Notes that a packet of the class passed.
 #[inline(always)]
 pub fn spend(budget: &mut Budget, class_idx: usize) {
-    if let Some(used) = budget.used.get_mut(class_idx) {
+    if let Some(used) = budget.used.get_mut(class_idx & CLASS_MASK) {
         *used = used.wrapping_add(1);
     }
 }

@@ -81,11 +81,31 @@ pub struct Decided {
 struct Terms {
     /// What it is by itself.
     kind: Class,
+    /// [`PortRow::word`].
+    row: u64,
+}
+
+impl Terms {
+    /// Units that the packet costs.
+    #[inline(always)]
+    const fn weight(self) -> u64 {
+        self.row >> (self.kind as u32 * 8) & 0xff
+    }
+
     /// Position of the budget that it draws on when its source is unproved.
-    class_idx: usize,
-    /// Units that it costs.
-    weight: u64,
-    flags: u64,
+    #[inline(always)]
+    const fn class_idx(self) -> usize {
+        match self.row >> 48 & 0xff {
+            0 => self.kind as usize,
+            class => class as usize - 1,
+        }
+    }
+
+    /// Flags of the rules that the port rule sets beside those that are.
+    #[inline(always)]
+    const fn flags(self) -> u64 {
+        self.row >> 56
+    }
 }
 
 /// Judges a frame.
@@ -94,9 +114,9 @@ pub fn decide<F: Frame + ?Sized, M: Maps>(frame: &F, length_bytes: u32, maps: &M
     match parse(frame) {
         Ok(packet) => {
             let rule = rule_of(&packet, maps, rules);
-            let terms = terms(&packet, rule, maps, rules);
+            let terms = Terms { kind: packet.class(), row: maps.port_row(rules.scope, rule).word() };
             let verdict = judge(&packet, rule, terms, length_bytes, maps, rules);
-            Decided { verdict, packet: Some(packet), rule, flags: terms.flags }
+            Decided { verdict, packet: Some(packet), rule, flags: rules.flags | terms.flags() }
         }
         Err(verdict) => Decided { verdict, packet: None, rule: 0, flags: rules.flags },
     }
@@ -159,19 +179,6 @@ fn rule_of<M: Maps>(packet: &Packet, maps: &M, rules: &Rules) -> u8 {
     if is_ours { rule } else { 0 }
 }
 
-#[inline(always)]
-fn terms<M: Maps>(packet: &Packet, rule: u8, maps: &M, rules: &Rules) -> Terms {
-    let row = maps.port_row(rules.scope, rule);
-    let kind = packet.class();
-    let weights = u64::from_le_bytes(row.weights);
-    Terms {
-        kind,
-        class_idx: if row.class == 0 { kind as usize } else { row.class as usize - 1 },
-        weight: weights >> (kind as u32 * 8) & 0xff,
-        flags: rules.flags | u64::from(row.flags),
-    }
-}
-
 /// What the lists decide about a source that the gate lets through to them.
 #[inline(always)]
 fn listed<M: Maps>(mark: Mark, length_bytes: u32, maps: &M) -> Option<Verdict> {
@@ -209,7 +216,7 @@ fn proved<M: Maps>(
     let [packets, bytes, syns, _] = &rules.limits;
     let is_syn = terms.kind as u32 == Class::Syn as u32;
     let steps = [
-        (packets, Word::Packets, terms.weight, Verdict::Packets, true),
+        (packets, Word::Packets, terms.weight(), Verdict::Packets, true),
         (bytes, Word::Bytes, u64::from(length_bytes), Verdict::Bytes, true),
         (syns, Word::Syns, 1, Verdict::Syns, is_syn),
     ];
@@ -249,11 +256,11 @@ fn unproved<M: Maps>(
 ) -> Verdict {
     let room = maps.with_budget(|budget| {
         budget::roll(budget, rules, jiffies);
-        budget::has_room(budget, rules, terms.class_idx)
+        budget::has_room(budget, rules, terms.class_idx())
     });
     if room != Some(true) {
         return match terms.kind {
-            Class::Syn => syn_beyond(jiffies, terms.flags, maps, rules),
+            Class::Syn => syn_beyond(jiffies, rules.flags | terms.flags(), maps, rules),
             Class::Tcp if maps.returns_cookie() => Verdict::CookieReturned,
             Class::Tcp if maps.is_connected(key) => Verdict::Connected,
             Class::Tcp => Verdict::BudgetTcp,
@@ -264,11 +271,11 @@ fn unproved<M: Maps>(
     }
     let [packets, _, syns, _] = rules.limits;
     let (word, limit) = front::limit_for(matches!(terms.kind, Class::Syn), packets, syns);
-    let n = if word as u64 == Word::Packets as u64 { terms.weight } else { 1 };
+    let n = if word as u64 == Word::Packets as u64 { terms.weight() } else { 1 };
     if limit.is_set() && !conforms(key, entry, word, n, &limit, maps, rules) {
         return Verdict::Front;
     }
-    maps.with_budget(|budget| budget::spend(budget, terms.class_idx));
+    maps.with_budget(|budget| budget::spend(budget, terms.class_idx()));
     Verdict::Unproved
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use toml::{Spanned, Value};
-use weir_ebpf::abi::{Class, PortRow, flags};
+use weir_ebpf::abi::{self, Class, PortRow, flags};
 use weir_ebpf::scope::PortCell;
 
 use super::compile::Compiler;
@@ -62,8 +62,8 @@ pub(super) fn rules(compiler: &mut Compiler<'_>, raw: &[raw::Rule], limit: &limi
         let dry_run = rule.dry_run.as_ref().is_some_and(|dry_run| *dry_run.get_ref());
         let row = PortRow {
             weights: weights(compiler, rule, limit),
-            class: class.map_or(0, |class| class as u32 + 1),
-            flags: if dry_run { flags::OBSERVE as u32 } else { 0 },
+            class: class.map_or(0, |class| class as u8 + 1),
+            flags: if dry_run { flags::OBSERVE as u8 } else { 0 },
         };
         rules.push(PortRule { name: name.clone(), cells, row });
     }
@@ -91,7 +91,7 @@ fn cells_of(text: &str) -> Option<Vec<PortCell>> {
 }
 
 /// A number for every packet, or a table by kind; 1 where nothing is said.
-fn weights(compiler: &mut Compiler<'_>, rule: &raw::Rule, limit: &limit::Config) -> [u8; 8] {
+fn weights(compiler: &mut Compiler<'_>, rule: &raw::Rule, limit: &limit::Config) -> [u8; abi::CLASSES] {
     let mut weights = PortRow::default().weights;
     let Some(raw) = &rule.weight else { return weights };
     let said: Option<Vec<(Class, u8)>> = match raw.get_ref() {
@@ -124,7 +124,12 @@ fn weight_of(value: &Value) -> Option<u8> {
 }
 
 /// What costs more than the burst never passes.
-fn check_burst(compiler: &mut Compiler<'_>, raw: &Spanned<Value>, weights: &[u8; 8], limit: &limit::Config) {
+fn check_burst(
+    compiler: &mut Compiler<'_>,
+    raw: &Spanned<Value>,
+    weights: &[u8; abi::CLASSES],
+    limit: &limit::Config,
+) {
     let heaviest = weights.iter().copied().max().map_or(1, u64::from);
     if limit.packets.is_some_and(|packets| heaviest > packets.burst()) {
         let message = format!(

@@ -39,7 +39,7 @@ fn wanted(without: Class, packets_burst: u64) -> Wanted {
     let rate = Rate::new(1, std::time::Duration::from_secs(1), packets_burst).expect("fits");
     let mut limits = [Limit::NONE; 4];
     limits[Word::Packets as usize] = rate.limit();
-    let mut weights = [1; 8];
+    let mut weights = [1; CLASSES];
     weights[Class::Syn as usize] = 5;
     weights[Class::Udp as usize] = 3;
     Wanted {
@@ -49,7 +49,7 @@ fn wanted(without: Class, packets_burst: u64) -> Wanted {
             rule(
                 "trial",
                 &[PortCell::tcp(TRIAL)],
-                PortRow { flags: flags::OBSERVE as u32, ..PortRow::default() },
+                PortRow { flags: flags::OBSERVE as u8, ..PortRow::default() },
             ),
             rule(
                 "heavy",
@@ -59,7 +59,7 @@ fn wanted(without: Class, packets_burst: u64) -> Wanted {
             rule(
                 "dns",
                 &[PortCell::udp(DNS)],
-                PortRow { class: Class::Apart as u32 + 1, ..PortRow::default() },
+                PortRow { class: Class::Apart as u8 + 1, ..PortRow::default() },
             ),
             rule("ping", &[PortCell::ECHO], PortRow::default()),
         ],
