@@ -202,6 +202,21 @@ pub fn pass(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// The far end of a server under attack: answers to made-up sources (11.0.0.0/8, 2001:db8::/32) end here,
+/// as they would somewhere else in the world.
+#[xdp]
+pub fn far_end(ctx: XdpContext) -> u32 {
+    if is_for_nobody(&ctx).unwrap_or(false) { XDP_DROP } else { XDP_PASS }
+}
+
+fn is_for_nobody(ctx: &XdpContext) -> Option<bool> {
+    Some(match u16::from_be(read(ctx, ETHERTYPE)?) {
+        IPV4 => read::<u8>(ctx, NETWORK + 16)? == 11,
+        IPV6 => u32::from_be(read(ctx, NETWORK + 24)?) == 0x2001_0db8,
+        _ => false,
+    })
+}
+
 /// The price of the ring and NAPI alone.
 #[xdp]
 pub fn bare_drop(_ctx: XdpContext) -> u32 {

@@ -64,9 +64,27 @@ pub fn stay_on(cpu: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &only).with_context(|| format!("moving to core {cpu}"))
 }
 
+/// Makes this process and its children come before whatever else runs on the machine. Where the kernel
+/// groups processes by session, `nice` orders those of one session only, so the session gets one too.
+pub fn go_before_others() -> Result<()> {
+    const GROUP: &str = "/proc/self/autogroup";
+    // Fails for who leads a session or a job already, which is a group of its own as well.
+    let _already_leads = nix::unistd::setsid();
+    if Path::new(GROUP).exists() {
+        std::fs::write(GROUP, "-20").context("setting the session's nice")?;
+    }
+    Ok(())
+}
+
 /// Who comes first on a shared core: -20 before, 19 after everybody else.
 pub fn renice(thread: Pid, nice: i8) -> Result<()> {
     run(&["renice", "-n", &nice.to_string(), "-p", &thread.to_string()]).map(drop)
+}
+
+/// Runs the thread at once whenever it has work, before everything that is not real time and before what
+/// has a lower priority (1 to 99). For threads that sleep most of the time.
+pub fn real_time(thread: Pid, priority: u8) -> Result<()> {
+    run(&["chrt", "-f", "-p", &priority.to_string(), &thread.to_string()]).map(drop)
 }
 
 /// First field of schedstat: nanoseconds on a core. Kernels without schedstats have it all the same.

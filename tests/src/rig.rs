@@ -41,6 +41,8 @@ pub enum Sources {
     One,
     /// 65,536.
     Thousands,
+    /// 1,048,576.
+    Million,
     /// 16,777,216, each once before one comes again.
     Millions,
 }
@@ -72,6 +74,7 @@ pub struct Generator<'a> {
     frame: Vec<u8>,
     end: End<'a>,
     cpu: usize,
+    nice: i8,
 }
 
 impl Sources {
@@ -84,6 +87,7 @@ impl Sources {
         match self {
             Self::One => 0,
             Self::Thousands => 0xffff,
+            Self::Million => 0xf_ffff,
             Self::Millions => 0xff_ffff,
         }
     }
@@ -106,7 +110,12 @@ impl<'a> Generator<'a> {
         let map = ebpf.map_mut("TEMPLATE").context("no map TEMPLATE")?;
         Array::<_, [u8; TEMPLATE_BYTES]>::try_from(map)?.set(0, held, 0)?;
         program(&mut ebpf, "generate")?.load()?;
-        Ok(Self { ebpf, wanted, frame: template.bytes, end, cpu })
+        Ok(Self { ebpf, wanted, frame: template.bytes, end, cpu, nice: 19 })
+    }
+
+    /// Comes before who else wants its core, for a flood that must keep its pace on a shared machine.
+    pub fn before_others(self, nice: i8) -> Self {
+        Self { nice, ..self }
     }
 
     /// Sends until `bound`, at `pace` at most. Unpaced, the time is a bound on when the last call begins.
@@ -115,12 +124,12 @@ impl<'a> Generator<'a> {
         let end_ns = after(bound.time);
         self.order(before.saturating_add(bound.frames), end_ns, pace)?;
         let end = self.end;
-        let Self { ebpf, frame, cpu, .. } = self;
+        let Self { ebpf, frame, cpu, nice, .. } = self;
         let program: &mut Xdp = program(ebpf, "generate")?;
         let time_ns = end.netns.run(|| {
             stay_on(*cpu)?;
-            // A flood comes from elsewhere: who shares the core with its maker must not pay for it.
-            renice(gettid(), 19)?;
+            // 19 unless told otherwise: a flood comes from elsewhere, so who shares the core does not pay for it.
+            renice(gettid(), *nice)?;
             match pace {
                 Pace::Unpaced => run_unpaced(program, frame, bound.frames, end_ns),
                 Pace::PerSecond(rate) => run_paced(program, frame, bound.frames, rate, end_ns),
@@ -201,6 +210,8 @@ pub enum Program {
     Ceiling,
     BareDrop,
     Pass,
+    /// Drops what goes to made-up sources.
+    FarEnd,
 }
 
 /// What the ceiling counted.
@@ -242,6 +253,7 @@ impl Program {
             Self::Ceiling => "ceiling",
             Self::BareDrop => "bare_drop",
             Self::Pass => "pass",
+            Self::FarEnd => "far_end",
         }
     }
 }

@@ -8,8 +8,11 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::cpu::renice;
+use crate::cpu::real_time;
 use crate::netns::{Netns, run};
+
+/// Real-time priority of receive threads.
+const RECEIVING: u8 = 30;
 
 /// One end of a pair.
 #[derive(Clone, Copy)]
@@ -138,23 +141,26 @@ impl End<'_> {
         let mut only = CpuSet::new();
         only.set(cpu)?;
         sched_setaffinity(thread, &only).context("moving the receive thread")?;
-        // As a card's interrupts do: receiving comes before any process on its core.
-        renice(thread, -20)?;
+        // As a card's interrupts do: receiving comes before any process on its core. Niceness would not do:
+        // the scheduler lets who runs finish his slice, and the ring holds a millisecond or less.
+        real_time(thread, RECEIVING)?;
         Ok(thread)
     }
 }
 
-/// The newest process whose name begins with `prefix`: interface names repeat over namespaces.
+/// The newest process whose name is `prefix` and a number: interface names repeat over namespaces. The
+/// number is NAPI's, which only grows; process ids begin anew.
 fn newest_named(prefix: &str) -> Option<Pid> {
+    let numbered = |pid: i32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some((name.trim().strip_prefix(prefix)?.parse::<u32>().ok()?, pid))
+    };
     std::fs::read_dir("/proc")
         .ok()?
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with(prefix))
-        })
+        .filter_map(|entry| numbered(entry.file_name().to_str()?.parse().ok()?))
         .max()
-        .map(Pid::from_raw)
+        .map(|(_, pid)| Pid::from_raw(pid))
 }
 
 fn mac_text(mac: [u8; 6]) -> String {

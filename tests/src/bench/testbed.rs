@@ -10,15 +10,15 @@ use nix::unistd::Pid;
 use crate::cpu::thread_time;
 use crate::flow::{Flow, Transport};
 use crate::netns::Netns;
-use crate::rig::{Bound, Generator, Pace, Program, Sink, Sources};
+use crate::rig::{Bound, Generator, Pace, Program, Sent, Sink, Sources};
 use crate::wait::wait_for;
-use crate::wire::{End, Wire};
+use crate::wire::{Counts, End, Wire};
 
 /// Where floods go: UDP to a protected port, SYNs to the listener.
 pub const UDP_PORT: u16 = 9_000;
 pub const TCP_PORT: u16 = 8_080;
-const SENDER_CPU: usize = 0;
-const RECEIVER_CPU: usize = 1;
+pub const SENDER_CPU: usize = 0;
+pub const RECEIVER_CPU: usize = 1;
 /// Frames that are not the flood's: neighbour discovery and the like, in a short run.
 const STRAY_FRAMES: u64 = 64;
 /// How long the receiver may need for what is left in its ring.
@@ -37,7 +37,7 @@ pub struct Testbed<'a> {
     generating: End<'a>,
     pub wire: Wire,
     receiver: Pid,
-    /// The far end of transmits by XDP wants a program.
+    /// Transmits by XDP want a program at their far end.
     _far_end: Sink,
     /// Taken by a socket, so that the stack answers no datagram with an ICMP error.
     _sink: [UdpSocket; 2],
@@ -55,6 +55,13 @@ pub struct Flood {
 pub enum Family {
     V4,
     V6,
+}
+
+/// Counters of both ends at a moment.
+pub struct Look {
+    sending: Counts,
+    receiving: Counts,
+    busy: Duration,
 }
 
 /// What a flood's run came to.
@@ -87,7 +94,9 @@ impl<'a> Testbed<'a> {
         for (family, gateway) in [("-4", wire.v4(1).to_string()), ("-6", wire.v6(1).to_string())] {
             ground.server.ip(&format!("{family} route add default via {gateway} dev s0"))?;
         }
-        let far_end = Sink::attach(generating, Program::Pass)?;
+        let far_end = Sink::attach(generating, Program::FarEnd)?;
+        // Or the server's core would receive its own answers, in the other end's name.
+        generating.receive_on(SENDER_CPU)?;
         let receiver = receiving.receive_on(RECEIVER_CPU)?;
         let [v4, v6] = wire.addresses(2);
         let bind = |address: IpAddr| Ok(UdpSocket::bind((address, UDP_PORT))?);
@@ -120,28 +129,50 @@ impl<'a> Testbed<'a> {
 
     /// Runs the flood for `time` and accounts for every frame; a run that does not add up is an error.
     pub fn flood(&self, generator: &mut Generator<'a>, time: Duration, pace: Pace) -> Result<Run> {
-        let (sending, receiving) = (self.generating.counts()?, self.receiving.counts()?);
-        let busy = thread_time(self.receiver)?;
+        let before = self.look()?;
         let sent = generator.send(Bound { frames: u64::MAX, time }, pace)?;
-        let ring = self.generating.counts()? - sending;
+        let (run, others) = self.account(&before, sent)?;
+        ensure!(others <= STRAY_FRAMES, "void: {others} received frames are not the flood's");
+        Ok(run)
+    }
+
+    /// What the counters say now.
+    pub fn look(&self) -> Result<Look> {
+        Ok(Look {
+            sending: self.generating.counts()?,
+            receiving: self.receiving.counts()?,
+            busy: thread_time(self.receiver)?,
+        })
+    }
+
+    /// Frames that the server has received, the flood's and everybody's.
+    pub fn received(&self) -> Result<u64> {
+        Ok(self.receiving.counts()?.received)
+    }
+
+    /// Accounts for every frame that was sent since `before`, and counts those that others sent; what
+    /// does not add up is an error.
+    pub fn account(&self, before: &Look, sent: Sent) -> Result<(Run, u64)> {
+        let ring = self.generating.counts()? - before.sending;
         let received = wait_for("the receiver's last frame", DRAIN, || {
-            let received = (self.receiving.counts().ok()? - receiving).received;
+            let received = (self.receiving.counts().ok()? - before.receiving).received;
             (received >= ring.xmit).then_some(received)
         })?;
         ensure!(
-            sent.frames == ring.xmit + ring.xmit_errors && received - ring.xmit <= STRAY_FRAMES,
+            sent.frames == ring.xmit + ring.xmit_errors,
             "void: {} sent, {} in the ring and {} refused by it, {received} received",
             sent.frames,
             ring.xmit,
             ring.xmit_errors
         );
-        Ok(Run {
+        let run = Run {
             sent: sent.frames,
             received: ring.xmit,
             ring_full: ring.xmit_errors,
             time: sent.time,
-            receiving: thread_time(self.receiver)?.saturating_sub(busy),
-        })
+            receiving: thread_time(self.receiver)?.saturating_sub(before.busy),
+        };
+        Ok((run, received - ring.xmit))
     }
 }
 
