@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::netns::run;
 use crate::wire::End;
 
 const TABLE: &str = "weir_meter";
@@ -35,12 +36,13 @@ impl<'a> Meter<'a> {
             format!("limit rate over {per_second}/second burst {} packets", u64::from(per_second) * 2);
         let ruleset = format!(
             "table netdev {TABLE} {{
+               counter over {{ }}
                set four {{ type ipv4_addr; size {size}; flags dynamic,timeout; timeout 60s; }}
                set six {{ type ipv6_addr; size {size}; flags dynamic,timeout; timeout 60s; }}
                chain ingress {{
                  type filter hook ingress device {device} priority 0; policy accept;
-                 ip protocol {{ tcp, udp }} update @four {{ ip saddr {limit} }} drop
-                 meta protocol ip6 ip6 nexthdr {{ tcp, udp }} update @six {{ ip6 saddr and ffff:ffff:ffff:ffff:: {limit} }} drop
+                 ip protocol {{ tcp, udp }} update @four {{ ip saddr {limit} }} counter name over drop
+                 meta protocol ip6 ip6 nexthdr {{ tcp, udp }} update @six {{ ip6 saddr and ffff:ffff:ffff:ffff:: {limit} }} counter name over drop
                  ip protocol {{ tcp, udp }} {sink}
                  ip6 nexthdr {{ tcp, udp }} {sink}
                }}
@@ -48,6 +50,16 @@ impl<'a> Meter<'a> {
         );
         end.netns.run(|| nft(&ruleset))?;
         Ok(Self { end })
+    }
+
+    /// Packets that were over the limit. Reads the whole set first, as nft does: fine for a small one.
+    pub fn dropped(&self) -> Result<u64> {
+        let command = ["nft", "-j", "list", "counter", "netdev", TABLE, "over"];
+        let text = self.end.netns.run(|| run(&command))?;
+        let told: serde_json::Value = serde_json::from_str(&text).context("reading nft's counter")?;
+        let rows = told.get("nftables").and_then(serde_json::Value::as_array);
+        let packets = rows.into_iter().flatten().find_map(|row| row.pointer("/counter/packets")?.as_u64());
+        packets.with_context(|| format!("no counter in {text}"))
     }
 }
 

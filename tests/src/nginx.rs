@@ -17,6 +17,10 @@ const START: Duration = Duration::from_secs(5);
 pub enum Role {
     /// Answers 200 and a short body.
     Upstream,
+    /// Answers a short file, on the port of every address of either family.
+    Site {
+        limit: Option<RequestLimit>,
+    },
     Proxy {
         upstream: SocketAddr,
         limit: Option<RequestLimit>,
@@ -41,6 +45,7 @@ impl Nginx {
     pub fn start(name: &str, address: SocketAddr, role: &Role, folder: &Path) -> Result<Self> {
         let prefix = folder.join(name);
         std::fs::create_dir_all(&prefix)?;
+        std::fs::write(prefix.join("site"), "hello\n")?;
         let config = prefix.join("nginx.conf");
         std::fs::write(&config, text(address, role)).context("writing nginx.conf")?;
         let mut command = Command::new("nginx");
@@ -59,7 +64,14 @@ impl Nginx {
 fn text(address: SocketAddr, role: &Role) -> String {
     let (outside, location) = match role {
         Role::Upstream => (String::new(), "return 200 \"hello\\n\";".to_owned()),
+        Role::Site { limit } => site(*limit),
         Role::Proxy { upstream, limit } => proxy(*upstream, *limit),
+    };
+    let listen = match role {
+        Role::Site { .. } => {
+            format!("listen 0.0.0.0:{0} backlog=4096; listen [::]:{0} backlog=4096;", address.port())
+        }
+        Role::Upstream | Role::Proxy { .. } => format!("listen {address} backlog=4096;"),
     };
     format!(
         "daemon off;
@@ -74,12 +86,22 @@ http {{
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   {outside}
   server {{
-    listen {address} backlog=4096;
+    {listen}
     location / {{ {location} }}
   }}
 }}
 "
     )
+}
+
+/// A file, because `return` answers before `limit_req` is asked.
+fn site(limit: Option<RequestLimit>) -> (String, String) {
+    let (mut outside, mut location) =
+        ("open_file_cache max=4;".to_owned(), "root .; try_files /site =404;".to_owned());
+    if let Some(limit) = limit {
+        limit.write(&mut outside, &mut location);
+    }
+    (outside, location)
 }
 
 fn proxy(upstream: SocketAddr, limit: Option<RequestLimit>) -> (String, String) {
@@ -88,10 +110,17 @@ fn proxy(upstream: SocketAddr, limit: Option<RequestLimit>) -> (String, String) 
     let mut location = "proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
                         proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
         .to_owned();
-    if let Some(RequestLimit { per_second, burst }) = limit {
+    if let Some(limit) = limit {
+        limit.write(&mut outside, &mut location);
+    }
+    (outside, location)
+}
+
+impl RequestLimit {
+    fn write(self, outside: &mut String, location: &mut String) {
+        let Self { per_second, burst } = self;
         let zone = format!("limit_req_zone $binary_remote_addr zone=clients:10m rate={per_second}r/s;");
         outside.push_str(&zone);
         location.push_str(&format!("limit_req zone=clients burst={burst} nodelay; limit_req_status 429;"));
     }
-    (outside, location)
 }

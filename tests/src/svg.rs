@@ -34,9 +34,24 @@ pub struct Plot {
 impl Plot {
     /// Lines over a numeric x axis.
     pub fn lines(&self) -> String {
+        self.lines_on(Axis::Linear(self.y_max()))
+    }
+
+    /// Lines whose values go over several powers of ten.
+    pub fn log_lines(&self) -> String {
+        let positive = || self.points().map(|(_, y)| y).filter(|y| *y > 0.0);
+        let least = positive().fold(f64::INFINITY, f64::min).log10().floor();
+        let most = positive().fold(0.0, f64::max).log10().ceil();
+        if least.is_finite() && most > least {
+            self.lines_on(Axis::Powers(least, most))
+        } else {
+            self.lines()
+        }
+    }
+
+    fn lines_on(&self, axis: Axis) -> String {
         let x_max = self.points().map(|(x, _)| x).fold(1.0, f64::max);
-        let y_max = self.y_max();
-        let mut svg = self.frame(y_max);
+        let mut svg = self.frame(axis);
         let step = round_up(x_max / f64::from(TICKS));
         let ticks = (0..).map(|tick| f64::from(tick) * step).take_while(|x| *x <= x_max);
         for x in ticks {
@@ -51,7 +66,7 @@ impl Plot {
             let points: Vec<_> = series
                 .points
                 .iter()
-                .map(|(x, y)| format!("{:.1},{:.1}", at_x(*x, x_max), at_y(*y, y_max)))
+                .map(|(x, y)| format!("{:.1},{:.1}", at_x(*x, x_max), axis.at(*y)))
                 .collect();
             push(
                 &mut svg,
@@ -67,8 +82,8 @@ impl Plot {
 
     /// Bars in groups, a colour for each series.
     pub fn bars(&self, groups: &[String]) -> String {
-        let y_max = self.y_max();
-        let mut svg = self.frame(y_max);
+        let axis = Axis::Linear(self.y_max());
+        let mut svg = self.frame(axis);
         let group_width = (WIDTH - LEFT - RIGHT) / groups.len().max(1) as f64;
         let bar_width = group_width * 0.8 / self.series.len().max(1) as f64;
         for (idx, group) in groups.iter().enumerate() {
@@ -80,7 +95,7 @@ impl Plot {
         for (number, (series, colour)) in self.series.iter().zip(COLOURS.iter().cycle()).enumerate() {
             for (group, value) in &series.points {
                 let x = LEFT + group_width * (group + 0.1) + bar_width * number as f64;
-                let y = at_y(*value, y_max);
+                let y = axis.at(*value);
                 push(
                     &mut svg,
                     format_args!(
@@ -97,7 +112,7 @@ impl Plot {
     }
 
     /// Title, legend, y axis, x axis' label.
-    fn frame(&self, y_max: f64) -> String {
+    fn frame(&self, axis: Axis) -> String {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
              font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
@@ -118,9 +133,8 @@ impl Plot {
             text(&mut svg, x + 17.0, 49.0, "start", &series.name);
             x += 40.0 + 7.0 * series.name.chars().count() as f64;
         }
-        for tick in 0..=TICKS {
-            let value = y_max * f64::from(tick) / f64::from(TICKS);
-            let y = at_y(value, y_max);
+        for value in axis.ticks() {
+            let y = axis.at(value);
             line(&mut svg, (LEFT, y), (WIDTH - RIGHT, y), "#ddd", "none");
             text(&mut svg, LEFT - 8.0, y + 4.0, "end", &figure(value));
         }
@@ -171,8 +185,32 @@ fn at_x(x: f64, x_max: f64) -> f64 {
     LEFT + (WIDTH - LEFT - RIGHT) * x / x_max
 }
 
-fn at_y(y: f64, y_max: f64) -> f64 {
-    HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * y / y_max
+/// Of values: from 0 to this, or from one power of ten to another.
+#[derive(Clone, Copy)]
+enum Axis {
+    Linear(f64),
+    Powers(f64, f64),
+}
+
+impl Axis {
+    fn at(self, y: f64) -> f64 {
+        let share = match self {
+            Self::Linear(y_max) => y / y_max,
+            Self::Powers(least, most) => ((y.log10() - least) / (most - least)).clamp(0.0, 1.0),
+        };
+        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
+    }
+
+    fn ticks(self) -> Vec<f64> {
+        match self {
+            Self::Linear(y_max) => {
+                (0..=TICKS).map(|tick| y_max * f64::from(tick) / f64::from(TICKS)).collect()
+            }
+            Self::Powers(least, most) => {
+                (least as i32..=most as i32).map(|power| 10_f64.powi(power)).collect()
+            }
+        }
+    }
 }
 
 fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, dashes: &str) {

@@ -50,7 +50,7 @@ enum Command {
     Lint,
     /// Search for frames that the packet path gets wrong, on the host and against the kernel
     Fuzz(fuzz::Fuzz),
-    /// Measure: accuracy, capacity, packets, proxy, sources (root)
+    /// Measure: accuracy, capacity, flood, packets, proxy, sources (root)
     Bench(bench::Passed),
 }
 

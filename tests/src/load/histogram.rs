@@ -24,6 +24,13 @@ impl Histogram {
         }
     }
 
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.n += other.n;
+    }
+
     pub fn n(&self) -> u64 {
         self.n
     }
