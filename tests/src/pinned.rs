@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
-use weir_ebpf::abi::{ChargeAnswer, ClientKey, Op, Word, charge_arg, programs};
+use weir_ebpf::abi::{ChargeAnswer, ClientKey, Op, Rules, Word, charge_arg, maps, programs};
 use weir_ebpf::gcra::Limit;
 
 /// The program `charge`.
@@ -82,6 +83,18 @@ impl Packets {
         let result = self.program.test_run(options).context("running packets")?;
         Ok(Answer { action: result.return_value, time: result.duration })
     }
+}
+
+/// Makes the epochs of a running Weir's gate `1 << shift` jiffies long, so that clients are forgotten
+/// within a test. Holds until the gateway writes its rules again.
+pub fn shorten_epochs(pins: &Path, shift: u64) -> Result<()> {
+    let map = MapData::from_pin(pins.join(maps::RULES)).context("opening the pinned rules")?;
+    let mut rules = Array::<_, Rules>::try_from(Map::Array(map))?;
+    for idx in 0..rules.len() {
+        let shorter = Rules { epoch_shift: shift, ..rules.get(&idx, 0)? };
+        rules.set(idx, shorter, 0)?;
+    }
+    Ok(())
 }
 
 fn set(options: &mut RawTracePointRunOptions, at: usize, value: u64) {

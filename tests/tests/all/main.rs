@@ -8,6 +8,7 @@ mod cookies;
 mod corpus;
 mod gate;
 mod guard;
+mod idle;
 mod interfaces;
 mod lifecycle;
 mod lists;
