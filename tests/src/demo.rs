@@ -29,7 +29,8 @@ use crate::weir::Weir;
 const SERVER_CPU: usize = 1;
 const CLIENT_CPU: usize = 0;
 const TICK: Duration = Duration::from_millis(500);
-/// Host numbers on the wire: 1 and 2 are its ends.
+/// Host numbers on the wire: 1 and 2 are its ends, and 1, the default gateway, is never limited.
+const GOOD: u8 = 10;
 const ABUSER: u8 = 66;
 
 /// Floods a server in network namespaces, without and with Weir.
@@ -80,7 +81,9 @@ pub fn main() -> Result<()> {
     let stop = watch_for_interrupt()?;
     let ground = Ground::new()?;
     let testbed = Testbed::new(&ground)?;
-    ground.sender.ip(&format!("addr add {}/24 dev g0", testbed.wire.v4(ABUSER)))?;
+    for host in [GOOD, ABUSER] {
+        ground.sender.ip(&format!("addr add {}/24 dev g0", testbed.wire.v4(host)))?;
+    }
     let mut screen = Screen::new();
     let folder = tempfile::tempdir()?;
     screen.title("without Weir: nginx alone");
@@ -97,7 +100,7 @@ pub fn main() -> Result<()> {
 
 fn config() -> String {
     format!(
-        "[[listener]]\naddress = \"0.0.0.0:{TCP_PORT}\"\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"hello\\n\" }}\n[kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\n[limit.client]\nrequests = {{ rate = \"1000/s\", burst = 2000 }}\npackets = {{ rate = \"20000/s\", burst = 40000 }}\nsyns = {{ rate = \"200/s\", burst = 400 }}\n"
+        "[[listener]]\naddress = \"0.0.0.0:{TCP_PORT}\"\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"hello\\n\" }}\n[kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\nsyn_cookies = true\n[limit.client]\nrequests = {{ rate = \"1000/s\", burst = 2000 }}\npackets = {{ rate = \"20000/s\", burst = 40000 }}\nsyns = {{ rate = \"200/s\", burst = 400 }}\n"
     )
 }
 
@@ -112,10 +115,11 @@ fn half(
     stay_on(CLIENT_CPU)?;
     let address = SocketAddr::new(testbed.server_address(Family::V4), TCP_PORT);
     let whole = Duration::from_secs(u64::from(arguments.quiet + arguments.attack) + 2);
+    let from = Some(testbed.wire.v4(GOOD).into());
     let good = testbed
         .ground
         .sender
-        .run(|| Ok(Load { per_second: Some(arguments.good), ..Load::on(address, whole) }.start()))?;
+        .run(|| Ok(Load { per_second: Some(arguments.good), from, ..Load::on(address, whole) }.start()))?;
     let mut watch = Watch { testbed, server, good, screen, stop, began_ns: now_ns(), looks: Vec::new() };
     watch.look_on(arguments.quiet, false);
     let abuser: IpAddr = testbed.wire.v4(ABUSER).into();

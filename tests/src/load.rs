@@ -118,7 +118,7 @@ impl Load {
     fn ask(&self, kept: &mut Option<Connection>) -> Result<u16> {
         let mut connection = match (kept.take(), self.from) {
             (Some(connection), _) => connection,
-            (None, Some(source)) => Connection::open_from(source, self.server)?,
+            (None, Some(source)) => Connection::open_from_within(source, self.server, self.patience)?,
             (None, None) => Connection::open_within(self.server, self.patience)?,
         };
         let response = connection.get(&self.path, &self.headers)?;
