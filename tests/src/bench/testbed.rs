@@ -58,6 +58,7 @@ pub enum Family {
 }
 
 /// Counters of both ends at a moment.
+#[derive(Debug)]
 pub struct Look {
     sending: Counts,
     receiving: Counts,

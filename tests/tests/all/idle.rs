@@ -1,7 +1,7 @@
 //! A client that said nothing for many epochs, in a connection that stayed open, while made-up sources
 //! spend every budget.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -22,8 +22,8 @@ const IDLE: Duration = Duration::from_millis(800);
 const TURNS: u64 = 5;
 /// Neither the default gateway nor another address that the guard knows.
 const HOST: u8 = 50;
-/// Far beyond what the budget of ACKs lets through, and no load for the wire.
-const FLOOD: u64 = 20_000;
+/// Far beyond what the budget of ACKs lets through, so that next to none of the client's packets finds room.
+const FLOOD: u64 = 100_000;
 
 #[test]
 fn a_client_that_idled_for_many_epochs_loses_no_packet_in_a_flood() -> Result<()> {
@@ -33,46 +33,40 @@ fn a_client_that_idled_for_many_epochs_loses_no_packet_in_a_flood() -> Result<()
     let ground = Ground::new()?;
     let testbed = Testbed::new(&ground)?;
     ground.sender.ip(&format!("addr add {}/24 dev g0", testbed.wire.v4(HOST)))?;
-    ground.sender.ip("addr add fd77:9::50/64 dev g0 nodad")?;
     for netns in [&ground.sender, &ground.server] {
         // Without probes after two round trips: a busy machine is that late, and nothing is lost by it.
         netns.run(|| Ok(std::fs::write("/proc/sys/net/ipv4/tcp_early_retrans", "0")?))?;
     }
     let weir = ground.server.run(|| Weir::start(|_| config()))?;
-    for (family, source) in [
-        (Family::V4, testbed.wire.v4(HOST).into()),
-        (Family::V6, IpAddr::from([0xfd77, 9, 0, 0, 0, 0, 0, 0x50])),
-    ] {
-        let server = SocketAddr::new(testbed.server_address(family), TCP_PORT);
-        let client = ground.sender.run(|| Connection::open_from(source, server));
-        let mut client = client.context("connecting before the flood")?;
-        let lost = || Ok::<_, anyhow::Error>(sent_again(&ground.sender)? + sent_again(&ground.server)?);
-        let (lost_before, known_before) = (lost()?, counted(&ground, &weir, "connected")?);
-        let flood = Flood { family, transport: Transport::Ack, sources: Sources::Millions };
-        let mut generator = testbed.generator(flood)?;
-        std::thread::scope(|scope| -> Result<()> {
-            let spent_before = counted(&ground, &weir, "budget_tcp")?;
-            let time = IDLE * u32::try_from(TURNS + 2)?;
-            let bound = Bound { frames: u64::MAX, time };
-            let flooding = scope.spawn(move || generator.send(bound, Pace::PerSecond(FLOOD)));
-            wait_for("a spent budget", time, || {
-                let spent = counted(&ground, &weir, "budget_tcp").ok()?;
-                (spent > spent_before + 1_000).then_some(())
-            })?;
-            for turn in 0..TURNS {
-                // Each time: the gateway may have written its rules meanwhile.
-                shorten_epochs(&weir.place.pins(), SHORT)?;
-                let_pass(IDLE);
-                let status = client.get("/", "").with_context(|| format!("{family:?}, turn {turn}"))?.status;
-                assert_eq!(status, 200, "{family:?}, turn {turn}");
-            }
-            assert!(!flooding.is_finished(), "{family:?}: it was under attack to the end");
-            flooding.join().expect("the flood's thread").map(drop)
+    let server = SocketAddr::new(testbed.server_address(Family::V4), TCP_PORT);
+    let client = ground.sender.run(|| Connection::open_from(testbed.wire.v4(HOST).into(), server));
+    let mut client = client.context("connecting before the flood")?;
+    let lost = || Ok::<_, anyhow::Error>(sent_again(&ground.sender)? + sent_again(&ground.server)?);
+    let (lost_before, known_before) = (lost()?, counted(&ground, &weir, "connected")?);
+    let flood = Flood { family: Family::V4, transport: Transport::Ack, sources: Sources::Millions };
+    let mut generator = testbed.generator(flood)?;
+    std::thread::scope(|scope| -> Result<()> {
+        let spent_before = counted(&ground, &weir, "budget_tcp")?;
+        let time = IDLE * u32::try_from(TURNS + 2)?;
+        let bound = Bound { frames: u64::MAX, time };
+        let flooding = scope.spawn(move || generator.send(bound, Pace::PerSecond(FLOOD)));
+        wait_for("a spent budget", time, || {
+            let spent = counted(&ground, &weir, "budget_tcp").ok()?;
+            (spent > spent_before + 1_000).then_some(())
         })?;
-        assert_eq!(lost()?, lost_before, "{family:?}: a segment had to be sent again");
-        let known = counted(&ground, &weir, "connected")? - known_before;
-        assert!(known >= TURNS, "{family:?}: forgotten and known again each time, not only {known} times");
-    }
+        for turn in 0..TURNS {
+            // Each time: the gateway may have written its rules meanwhile.
+            shorten_epochs(&weir.place.pins(), SHORT)?;
+            let_pass(IDLE);
+            let status = client.get("/", "").with_context(|| format!("turn {turn}"))?.status;
+            assert_eq!(status, 200, "turn {turn}");
+        }
+        assert!(!flooding.is_finished(), "it was under attack to the end");
+        flooding.join().expect("the flood's thread").map(drop)
+    })?;
+    assert_eq!(lost()?, lost_before, "a segment had to be sent again");
+    let known = counted(&ground, &weir, "connected")? - known_before;
+    assert!(known * 2 > TURNS, "forgotten and known again each time, not only {known} times");
     Ok(())
 }
 
