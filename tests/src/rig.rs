@@ -1,6 +1,7 @@
 //! The traffic rig: a generator of floods by live frames, and the sinks that they end in. Its bpf
 //! side is `ebpf/src/rig.rs`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -232,6 +233,15 @@ impl Sink {
                 .with_context(|| format!("attaching {} to {} natively", which.name(), end.interface))
         })?;
         Ok(Self { ebpf })
+    }
+
+    /// The program's number in the kernel.
+    pub fn id(&mut self, which: Program) -> Result<u32> {
+        Ok(program(&mut self.ebpf, which.name())?.info()?.id())
+    }
+
+    pub fn pin(&mut self, which: Program, path: &Path) -> Result<()> {
+        Ok(program(&mut self.ebpf, which.name())?.pin(path)?)
     }
 
     /// Zero for other programs than the ceiling.

@@ -2,6 +2,7 @@
 //! and those on which the program would be of no use.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -406,30 +407,48 @@ fn a_driver_that_refuses_is_quoted_and_stands_back_to_generic() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn libxdps_dispatcher_is_known_by_name() -> Result<()> {
-    if !require_root() {
-        return Ok(());
+/// Pins as libxdp's protocol lays them out: `dispatch-IFINDEX-ID` with a `progN-prog` for each program.
+struct Dispatcher(PathBuf);
+
+impl Dispatcher {
+    fn of(end: End<'_>, sink: &mut Sink) -> Result<Self> {
+        let pins = Path::new("/sys/fs/bpf/xdp");
+        let folder = pins.join(format!("dispatch-{}-{}", end.ifindex()?, sink.id(Program::Pass)?));
+        std::fs::create_dir_all(&folder)?;
+        let dispatcher = Self(folder);
+        sink.pin(Program::Pass, &dispatcher.0.join("prog0-prog"))?;
+        Ok(dispatcher)
     }
-    if run(&["xdp-loader", "--version"]).is_err() {
-        println!("skipped: no xdp-loader (package xdp-tools)");
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        for gone in [std::fs::remove_file(self.0.join("prog0-prog")), std::fs::remove_dir(&self.0)] {
+            gone.unwrap_or_else(|error| eprintln!("left behind: {}: {error}", self.0.display()));
+        }
+        // It may be somebody's: only an empty one goes.
+        std::fs::remove_dir("/sys/fs/bpf/xdp").unwrap_or(());
+    }
+}
+
+#[test]
+fn libxdps_dispatcher_is_known_by_its_pins() -> Result<()> {
+    if !require_root() {
         return Ok(());
     }
     let hosts = Hosts::new()?;
     hosts.join(7)?;
+    let end = End { netns: &hosts.here, interface: "w7", host: 1 };
+    let mut sink = Sink::attach(end, Program::Pass)?;
+    let _dispatcher = Dispatcher::of(end, &mut sink)?;
     let place = Place::new()?;
     place.write_config(&config(&place, "mode = \"native\"\ninterfaces = [\"w7\"]"))?;
-    hosts.here.run(|| {
-        run(&["xdp-filter", "load", "w7"])?;
-        let output = place.command(&["run"]);
-        run(&["xdp-filter", "unload", "w7"])?;
-        let output = output?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains("libxdp's dispatcher of xdpfilt_alw_all"), "{said}");
-        assert!(said.contains("xdp-loader unload w7 --all"), "{said}");
-        Ok(())
-    })
+    let output = hosts.here.run(|| place.command(&["run"]))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("libxdp's dispatcher of pass"), "{said}");
+    assert!(said.contains("xdp-loader unload w7 --all"), "{said}");
+    Ok(())
 }
 
 #[test]
