@@ -129,8 +129,8 @@ impl Denied {
                 Self::Thousand => FIRST_SOURCE.to_bits() | (state >> 8) & space,
                 Self::Million => state & space,
             };
-            // The server's and the generator's own addresses stay free.
-            if bits >> 24 != 10 {
+            // The server's and the generator's own addresses stay free, as the guard demands.
+            if bits >> 24 != 10 && bits >> 24 != 127 {
                 writeln!(list, "{}", Ipv4Addr::from_bits(bits)).unwrap_or(());
             }
         }
