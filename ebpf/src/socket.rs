@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::packet::{Address, Transport, parse};
 
-/// Whether this host has an established connection that the packet belongs to. Not those of containers:
+/// Whether this host has a connection, established or closing, that the packet belongs to. Not those of containers:
 /// the look-up stays in the interface's network namespace. 1 or 0.
 ///
 /// A global function, which the verifier reads once, and one that reads the packet again: kept through
@@ -40,7 +40,9 @@ pub extern "C" fn is_connected(ctx: *mut xdp_md) -> u64 {
 type Tuple = [u64; 5];
 const V4_TUPLE_BYTES: u32 = 12;
 const V6_TUPLE_BYTES: u32 = 36;
-const TCP_ESTABLISHED: u32 = 1;
+/// States of a connection that was established once, a bit each (Linux include/net/tcp_states.h): ESTABLISHED,
+/// FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING. What ends in good order is not cut short.
+const ESTABLISHED_ONCE: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11;
 /// The network namespace of the interface (BPF_F_CURRENT_NETNS).
 const THIS_NETNS: u64 = u64::MAX;
 
@@ -57,5 +59,5 @@ fn has_socket(ctx: &XdpContext, tuple: &Tuple, length_bytes: u32) -> bool {
     let state = unsafe { (*socket).state };
     // SAFETY: the reference that the look-up took.
     unsafe { bpf_sk_release(socket.cast()) };
-    state == TCP_ESTABLISHED
+    ESTABLISHED_ONCE >> (state & 31) & 1 != 0
 }

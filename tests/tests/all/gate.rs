@@ -1,16 +1,16 @@
 //! The gate in front of BANS and CLIENTS: who is known, for how long, and what makes him known again.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use weir::model::ClientKey;
 use weir::plane::{BanReason, Census, Memory, Wanted, now_ns};
 use weir_ebpf::abi::{CLASSES, Rules, SEEN_CELLS, Word};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortCell;
 use weir_ebpf::seen::Place;
-use weir_tests::frames::{ACK, TCP, UDP, V4, ethernet, tcp_from, udp};
+use weir_tests::frames::{ACK, TCP, UDP, V4, ethernet, tcp_from, udp, v6};
 use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
 use weir_tests::netns::Netns;
 use weir_tests::root::require_root;
@@ -26,6 +26,7 @@ fn load(port: u16, epoch_shift: u64) -> Result<KernelPath> {
     let wanted = Wanted {
         rules: Rules { epoch_shift, ..Rules::default() },
         ports: vec![PortCell::tcp(port)],
+        own: vec![Ipv6Addr::LOCALHOST.into()],
         ..Wanted::default()
     };
     kernel.maps.apply(&wanted, 77)?;
@@ -57,25 +58,39 @@ fn a_connection_that_idled_past_its_epochs_goes_on() -> Result<()> {
         return Ok(());
     }
     Netns::new("idle")?.run(|| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        let client = TcpStream::connect(listener.local_addr()?)?;
-        let _accepted = listener.accept()?;
-        let mut kernel = load(port, SHORT)?;
-        let SocketAddr::V4(known) = client.local_addr()? else { bail!("bound to IPv4") };
-        let own = ack(known, port);
-        let strange = ack(SocketAddrV4::new(*known.ip(), known.port() ^ 1), port);
-        assert_eq!(verdict(&mut kernel, &strange)?, "budget_tcp", "nobody's connection");
-        assert_eq!(verdict(&mut kernel, &own)?, "connected");
-        assert_eq!(verdict(&mut kernel, &strange)?, "conforming", "its client is proved again");
-        for _ in 0..3 {
-            let_pass(FORGOTTEN);
-            assert_eq!(verdict(&mut kernel, &strange)?, "budget_tcp", "forgotten");
+        for host in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let listener = TcpListener::bind((host, 0))?;
+            let port = listener.local_addr()?.port();
+            let client = TcpStream::connect(listener.local_addr()?)?;
+            let (accepted, _) = listener.accept()?;
+            let mut kernel = load(port, SHORT)?;
+            let known = client.local_addr()?.port();
+            let (own, strange) = (ack_of(host, known, port), ack_of(host, known ^ 1, port));
+            assert_eq!(verdict(&mut kernel, &strange)?, "budget_tcp", "nobody's connection");
             assert_eq!(verdict(&mut kernel, &own)?, "connected");
+            assert_eq!(verdict(&mut kernel, &strange)?, "conforming", "its client is proved again");
+            for _ in 0..3 {
+                let_pass(FORGOTTEN);
+                assert_eq!(verdict(&mut kernel, &strange)?, "budget_tcp", "forgotten");
+                assert_eq!(verdict(&mut kernel, &own)?, "connected");
+            }
+            // Half closed, from either side, then from both.
+            for (end, how) in [(&accepted, Shutdown::Write), (&client, Shutdown::Write)] {
+                end.shutdown(how)?;
+                let_pass(FORGOTTEN);
+                assert_eq!(verdict(&mut kernel, &own)?, "connected", "{host}: it is closing");
+            }
+            assert_eq!(verdict(&mut kernel, &ack_of(host, known ^ 1, port))?, "conforming");
         }
-        drop(client);
         Ok(())
     })
+}
+
+fn ack_of(host: IpAddr, from: u16, port: u16) -> Vec<u8> {
+    match host {
+        IpAddr::V4(v4) => ack(SocketAddrV4::new(v4, from), port),
+        IpAddr::V6(local) => ethernet(0x86dd, &v6(local, local, TCP, &tcp_from(from, port, ACK))),
+    }
 }
 
 /// Many packets of one source that never proves itself: an entry of its own, and no trust.
