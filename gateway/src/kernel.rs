@@ -110,7 +110,7 @@ pub struct Established {
     pub pins: PinDir,
     pub attachments: Attachments,
     pub watchdog: Watchdog,
-    /// Why clients are not proved at their handshake.
+    /// What did not come as it was wanted: SYN cookies, proof at the handshake, a capacity.
     pub note: Option<String>,
     pub log: KernelLog,
 }
@@ -136,7 +136,7 @@ pub enum Error {
 
 /// The setting that SYN cookies need, or what a predecessor found where they are not wanted any more.
 fn syncookies(config: &Config, pins: &PinDir) -> Result<(), SyncookiesError> {
-    if config.syn_cookies { syncookies::begin(pins) } else { syncookies::end(pins).map(drop) }
+    if config.syn_cookies { syncookies::begin(pins) } else { syncookies::end(pins) }
 }
 
 /// A clean stop: programs stay and limit on, but SYN cookies end and the setting that they need is put

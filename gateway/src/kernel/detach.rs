@@ -5,8 +5,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use weir_ebpf::abi::maps;
-
 use super::syncookies;
 use crate::plane::PinDir;
 
@@ -55,9 +53,7 @@ pub fn detach(instance: &Path, interfaces: &[String]) -> Result<Detached, Detach
 fn remove_versions(versions: &[PinDir]) -> Result<(), DetachError> {
     for pins in versions {
         // Programs are gone: what cannot be put back is said, and does not keep the rest here.
-        if pins.map(maps::KEPT).exists()
-            && let Err(error) = syncookies::end(pins)
-        {
+        if let Err(error) = syncookies::end(pins) {
             tracing::warn!("{error}");
         }
         remove_folder(pins.path())?;

@@ -51,20 +51,23 @@ pub(super) fn begin(pins: &PinDir) -> Result<(), SyncookiesError> {
     Ok(())
 }
 
-/// Puts back what was found, if anything was changed and nobody changed it since; what it is then.
-pub(super) fn end(pins: &PinDir) -> Result<Option<u64>, SyncookiesError> {
+/// Puts back what was found, if anything was changed and nobody changed it since. Where the pins are gone
+/// whoever removed them by `weir xdp detach` has put it back.
+pub(super) fn end(pins: &PinDir) -> Result<(), SyncookiesError> {
+    if !pins.map(maps::KEPT).exists() {
+        return Ok(());
+    }
     let mut kept = open(pins)?;
-    let Some(found) = kept.get(&FOUND_PLUS_ONE, 0)?.checked_sub(1) else { return Ok(None) };
+    let Some(found) = kept.get(&FOUND_PLUS_ONE, 0)?.checked_sub(1) else { return Ok(()) };
     if kept.get(&NAMESPACE, 0)? != namespace()? {
         return Err(SyncookiesError::Elsewhere(found));
     }
-    let is_ours = read()? == ALWAYS;
-    if is_ours {
+    if read()? == ALWAYS {
         write(found)?;
         tracing::info!(to = found, "put net.ipv4.tcp_syncookies back");
     }
     kept.set(FOUND_PLUS_ONE, 0, 0)?;
-    Ok(is_ours.then_some(found))
+    Ok(())
 }
 
 fn open(pins: &PinDir) -> Result<Array<MapData, u64>, MapError> {

@@ -173,9 +173,8 @@ impl Maps {
 
     /// Sends no more SYN cookies.
     pub fn stop_cookies(&self) -> Result<(), MapsError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let active = writer.active_idx()?;
-        let rules = in_map(maps::RULES, writer.rules.get(&active, 0))?;
+        let mut writer = self.locked_writer();
+        let (active, rules) = (writer.active_idx()?, writer.rules_in_force()?);
         let flags = rules.flags & !flags::SYN_COOKIES;
         if flags == rules.flags {
             return Ok(());

@@ -275,6 +275,11 @@ fn the_kernels_setting_is_put_back() -> Result<()> {
         std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "1")?;
         weir.stop()?;
         assert_eq!(setting()?, "1", "what others set since stays");
+
+        weir.start_again()?;
+        detach(&weir.place)?;
+        assert_eq!(setting()?, "1", "detached while it runs");
+        assert!(weir.stop()?.success(), "nothing is left to put back, and that is no failure");
         Ok(())
     })
 }
