@@ -71,9 +71,6 @@ pub fn may_answer(budget: &mut Budget, rules: &Rules) -> bool {
     room
 }
 
-/// SYNs of a tick and CPU that may go to listeners beyond the budget: who sends to many ports opens no more.
-pub const LISTENER_SYNS_PER_TICK: u32 = 8;
-
 /// Whether an unproved source may be given an entry in this tick; counts it.
 #[inline(always)]
 pub fn may_promote(budget: &mut Budget, rules: &Rules) -> bool {
@@ -92,6 +89,9 @@ pub fn may_promote(budget: &mut Budget, rules: &Rules) -> bool {
 pub fn listener_period(jiffies: u64, rules: &Rules) -> u64 {
     jiffies >> (rules.epoch_shift.saturating_sub(3) & 63)
 }
+
+/// SYNs of a tick and CPU that may go to listeners beyond the budget: who sends to many ports opens no more.
+pub const LISTENER_SYNS_PER_TICK: u32 = 8;
 
 /// Whether a listener may be given a SYN in this tick; counts it.
 #[inline(always)]

@@ -199,12 +199,6 @@ extern "C" fn find(key: u64) -> *mut ClientEntry {
     CLIENTS_SLOTS.get_value_ptr_mut(slot::NOW, &key).unwrap_or(null_mut())
 }
 
-/// Inserts; never over an entry that is there (that would evict a stranger). An errno on failure.
-#[inline(always)]
-pub fn insert_client(key: u64, entry: &ClientEntry) -> Result<(), i32> {
-    insert_raw(key, entry)
-}
-
 /// First jiffy after the ban of a key; 0 without a ban, which is the same.
 ///
 /// A function of its own, for what it needs of the stack: only marked cells lead here.
@@ -225,14 +219,15 @@ pub extern "C" fn ban_until(key: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn carry(key: u64) -> u64 {
     let Some(entry) = CLIENTS_SLOTS.get_value_ptr_mut(slot::BEFORE, &key) else { return 0 };
-    match insert_raw(key, entry) {
+    match insert_client(key, entry) {
         Ok(()) | Err(EEXIST) => 1,
         Err(_) => 0,
     }
 }
 
+/// Inserts; never over an entry that is there (that would evict a stranger). An errno on failure.
 #[inline(always)]
-fn insert_raw(key: u64, entry: *const ClientEntry) -> Result<(), i32> {
+pub fn insert_client(key: u64, entry: *const ClientEntry) -> Result<(), i32> {
     let Some(clients) = CLIENTS_SLOTS.get(slot::NOW) else { return Err(ENOENT) };
     let map: *const ClientMap = clients;
     // SAFETY: a map of the kernel's, its key, and a whole value on the stack or in a map.

@@ -38,34 +38,18 @@ pub struct Cookie {
 /// To `source`, from `destination`: the SYN's addresses as they lie in memory.
 #[inline(always)]
 pub fn v4(source: u32, destination: u32, syn: Syn, cookie: Cookie) -> [u32; V4_WORDS] {
-    let [t0, t1, t2, t3, t4, t5] = tcp(syn, cookie, V4_SEGMENT);
-    let pseudo = sum(&[source, destination, word([0, TCP, 0, (TCP_WORDS * 4) as u8])]);
-    let checksum = folded(pseudo + sum(&[t0, t1, t2, t3, t5]));
+    let [t0, t1, t2, t3, t4, t5] = tcp(syn, cookie, V4_SEGMENT, sum(&[source, destination]));
     let first = word([0x45, 0, 0, (V4_WORDS * 4) as u8]);
     let flags = word([0, 0, DONT_FRAGMENT, 0]);
     let header = sum(&[first, flags, word([HOPS, TCP, 0, 0]), source, destination]);
     let [low, high] = folded(header).to_ne_bytes();
-    [
-        first,
-        flags,
-        word([HOPS, TCP, low, high]),
-        destination,
-        source,
-        t0,
-        t1,
-        t2,
-        t3,
-        t4 | u32::from(checksum),
-        t5,
-    ]
+    [first, flags, word([HOPS, TCP, low, high]), destination, source, t0, t1, t2, t3, t4, t5]
 }
 
 /// As [`v4`].
 #[inline(always)]
 pub fn v6(source: [u32; 4], destination: [u32; 4], syn: Syn, cookie: Cookie) -> [u32; V6_WORDS] {
-    let [t0, t1, t2, t3, t4, t5] = tcp(syn, cookie, V6_SEGMENT);
-    let pseudo = sum(&source) + sum(&destination) + sum(&[word([0, TCP, 0, (TCP_WORDS * 4) as u8])]);
-    let checksum = folded(pseudo + sum(&[t0, t1, t2, t3, t5]));
+    let [t0, t1, t2, t3, t4, t5] = tcp(syn, cookie, V6_SEGMENT, sum(&source) + sum(&destination));
     let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (source, destination);
     [
         word([0x60, 0, 0, 0]),
@@ -82,28 +66,27 @@ pub fn v6(source: [u32; 4], destination: [u32; 4], syn: Syn, cookie: Cookie) -> 
         t1,
         t2,
         t3,
-        t4 | u32::from(checksum),
+        t4,
         t5,
     ]
 }
 
-/// The header with no checksum in its fifth word.
+/// The header, between addresses whose words add up to `addresses`.
 #[inline(always)]
-fn tcp(syn: Syn, cookie: Cookie, segment_max: u16) -> [u32; TCP_WORDS] {
+fn tcp(syn: Syn, cookie: Cookie, segment_max: u16, addresses: u64) -> [u32; TCP_WORDS] {
     let segment = if cookie.segment > segment_max { segment_max } else { cookie.segment };
     let ([segment_hi, segment_lo], [window_hi, window_lo]) = (segment.to_be_bytes(), WINDOW.to_be_bytes());
     const SYN_ACK: u8 = 0x12;
     const HEADER_WORDS: u8 = (TCP_WORDS as u8) << 4;
     const SEGMENT_SIZE: [u8; 2] = [2, 4];
     let [kind, length] = SEGMENT_SIZE;
-    [
-        syn.ports.rotate_left(16),
-        cookie.sequence.to_be(),
-        syn.sequence.wrapping_add(1).to_be(),
-        word([HEADER_WORDS, SYN_ACK, window_hi, window_lo]),
-        0,
-        word([kind, length, segment_hi, segment_lo]),
-    ]
+    let ports = syn.ports.rotate_left(16);
+    let (sequence, acknowledged) = (cookie.sequence.to_be(), syn.sequence.wrapping_add(1).to_be());
+    let flags = word([HEADER_WORDS, SYN_ACK, window_hi, window_lo]);
+    let option = word([kind, length, segment_hi, segment_lo]);
+    let pseudo = word([0, TCP, 0, (TCP_WORDS * 4) as u8]);
+    let checksum = folded(addresses + sum(&[pseudo, ports, sequence, acknowledged, flags, option]));
+    [ports, sequence, acknowledged, flags, u32::from(checksum), option]
 }
 
 #[inline(always)]
