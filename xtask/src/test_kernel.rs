@@ -107,6 +107,8 @@ fn test_binary() -> Result<PathBuf> {
     let messages = output(&mut build).context("building the tests failed: cargo xtask test says why")?;
     let executable = messages
         .lines()
+        // The package's programs are built for its tests and named too, in any order.
+        .filter(|line| line.contains("\"kind\":[\"test\"]"))
         .filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next())
         .next_back()
         .context("cargo named no test binary")?;
