@@ -9,6 +9,8 @@ mod units;
 
 mod compile;
 
+mod kernel;
+
 mod cut_off;
 
 mod apis;
@@ -31,7 +33,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Catalog, Listener};
-use crate::{kernel, limit, proxy};
+use crate::{limit, proxy};
 
 pub use admin::Admin;
 pub use ceiling::{Ceiling, Part, ceiling};
@@ -49,12 +51,12 @@ pub struct Config {
     pub also: Vec<PathBuf>,
     /// A number; `"auto"` is None: one per core that this process may run on.
     pub workers: Option<usize>,
-    pub sandbox: kernel::Sandbox,
+    pub sandbox: crate::kernel::Sandbox,
     pub listeners: Vec<Listener>,
     pub catalog: Catalog,
     pub proxy: proxy::Config,
     pub limit: limit::Config,
-    pub kernel: kernel::Config,
+    pub kernel: crate::kernel::Config,
     pub admin: Admin,
 }
 
@@ -89,6 +91,6 @@ pub fn whereabouts(file: &Path, default_socket: &Path) -> Result<Whereabouts, Er
     let folder = file.parent().unwrap_or(Path::new(""));
     Ok(Whereabouts {
         socket: named("admin", "socket").map_or(default_socket.to_owned(), |socket| folder.join(socket)),
-        pin_dir: named("kernel", "pin_dir").unwrap_or(kernel::Config::default().pin_dir),
+        pin_dir: named("kernel", "pin_dir").unwrap_or(crate::kernel::Config::default().pin_dir),
     })
 }

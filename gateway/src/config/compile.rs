@@ -10,26 +10,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::{Spanned, Value};
-use weir_ebpf::abi::PREFIXES_MAX;
 use weir_ebpf::gcra::Limit;
 
 use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, apis, overrides, ports};
-use crate::kernel::{self, Interfaces, ModeWanted, Port, Protocol, Sandbox, Unproved};
+use super::{Admin, Config, Errors, apis, kernel, overrides, ports};
+use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
 use crate::model::{Listener, Rate};
 use crate::proxy::{self, Bounds, Timeouts};
 
-/// More would be a mistake in a number: 64 Mi entries are 9 GB.
-const CLIENTS_MAX: u64 = 64 << 20;
 const WORKERS_MAX: u64 = 1_024;
-/// The keeper renews its lease four times in it.
-const WATCHDOG_MIN: Duration = Duration::from_secs(1);
-/// IFNAMSIZ without its end.
-const INTERFACE_BYTES_MAX: usize = 15;
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=16 << 20;
 
 pub(super) fn compile(raw: &Raw, text: &str, file: &Path, default_socket: &Path) -> Result<Config, Errors> {
@@ -57,7 +50,7 @@ impl Compiler<'_> {
         self.unsupported(&raw.store, "[store]");
         self.unsupported(&raw.fleet, "[fleet]");
         let listeners = self.listeners(&raw.listener);
-        let mut kernel = self.kernel(raw.kernel.as_ref());
+        let mut kernel = kernel::compile(self, raw.kernel.as_ref());
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
         let proxy = proxy::Config {
             trusted_proxies,
@@ -144,135 +137,6 @@ impl Compiler<'_> {
             admin.socket = self.folder.join(socket.get_ref());
         }
         admin
-    }
-
-    fn kernel(&mut self, raw: Option<&raw::Kernel>) -> kernel::Config {
-        let mut kernel = kernel::Config::default();
-        let Some(raw) = raw else { return kernel };
-        kernel.interfaces = self.interfaces(&raw.interfaces);
-        const MODES: [(&str, ModeWanted); 4] = [
-            ("auto", ModeWanted::Auto),
-            ("native", ModeWanted::Native),
-            ("generic", ModeWanted::Generic),
-            ("off", ModeWanted::Off),
-        ];
-        kernel.mode = self.word(&raw.mode, "mode", &MODES).unwrap_or(kernel.mode);
-        const MALFORMED: [(&str, bool); 2] = [("pass", false), ("drop", true)];
-        kernel.drop_malformed =
-            self.word(&raw.malformed, "malformed", &MALFORMED).unwrap_or(kernel.drop_malformed);
-        let least = u64::from(weir_ebpf::abi::CLIENTS_MIN);
-        kernel.clients = self.within(&raw.clients, "clients", least..=CLIENTS_MAX).unwrap_or(kernel.clients);
-        kernel.bans = self.within(&raw.bans, "bans", 1..=CLIENTS_MAX).unwrap_or(kernel.bans);
-        kernel.protect = raw.protect.iter().flatten().filter_map(|port| self.port(port)).collect();
-        kernel.allow = self.prefixes(&raw.allow);
-        kernel.deny = self.prefixes(&raw.deny);
-        kernel.management = self.prefixes(&raw.management);
-        self.not_both(raw, &kernel);
-        kernel.lists = lists::lists(self, &raw.list);
-        kernel.prefixes =
-            self.within(&raw.prefixes, "prefixes", 1..=PREFIXES_MAX.into()).unwrap_or(kernel.prefixes);
-        kernel.guard_own_addresses = flag(&raw.guard_own_addresses, kernel.guard_own_addresses);
-        kernel.observe = flag(&raw.observe, kernel.observe);
-        kernel.unproved = self.unproved(raw.unproved.as_ref());
-        kernel.syn_cookies = flag(&raw.syn_cookies, kernel.syn_cookies);
-        kernel.watchdog = raw.watchdog.as_ref().and_then(|watchdog| self.watchdog(watchdog));
-        if let Some(pin_dir) = &raw.pin_dir {
-            kernel.pin_dir = PathBuf::from(pin_dir.get_ref());
-            if !kernel.pin_dir.is_absolute() {
-                self.findings.at(pin_dir.span(), "`pin_dir` is an absolute path on a BPF file system");
-            }
-        }
-        kernel
-    }
-
-    fn watchdog(&mut self, raw: &Spanned<String>) -> Option<Duration> {
-        if raw.get_ref() == "off" {
-            return None;
-        }
-        let time = self.time(raw)?;
-        if time < WATCHDOG_MIN {
-            self.findings.at(raw.span(), "`watchdog` is \"off\" or at least 1s: a restart takes a while");
-        }
-        Some(time)
-    }
-
-    fn not_both(&mut self, raw: &raw::Kernel, kernel: &kernel::Config) {
-        for denied in raw.deny.iter().flatten() {
-            let names = prefix(denied.get_ref()).filter(|net| kernel.allow.contains(net));
-            if let Some(net) = names {
-                self.findings.at(denied.span(), format!("{net} is in `allow` too, which wins"));
-            }
-        }
-    }
-
-    fn interfaces(&mut self, raw: &Any) -> Interfaces {
-        let Some(raw) = raw else { return Interfaces::Auto };
-        let named = match raw.get_ref() {
-            Value::String(word) if word == "auto" => return Interfaces::Auto,
-            Value::Array(names) => names.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
-            _ => None,
-        };
-        let fits =
-            |name: &&str| !name.is_empty() && name.len() <= INTERFACE_BYTES_MAX && !name.contains(['/', ' ']);
-        match named {
-            Some(names) if !names.is_empty() && names.iter().all(fits) => {
-                Interfaces::Named(names.into_iter().map(str::to_owned).collect())
-            }
-            _ => {
-                self.findings.at(
-                    raw.span(),
-                    "`interfaces` is \"auto\" or a list of interface names, as in [\"eth0\"]",
-                );
-                Interfaces::Auto
-            }
-        }
-    }
-
-    fn port(&mut self, raw: &Spanned<String>) -> Option<Port> {
-        let port = raw.get_ref().split_once('/').and_then(|(protocol, number)| {
-            let protocol = match protocol {
-                "tcp" => Protocol::Tcp,
-                "udp" => Protocol::Udp,
-                _ => return None,
-            };
-            let number = number.parse().ok().filter(|number| *number != 0)?;
-            Some(Port { protocol, number })
-        });
-        if port.is_none() {
-            self.findings.at(raw.span(), "a protected port is tcp/PORT or udp/PORT, as in \"udp/53\"");
-        }
-        port
-    }
-
-    fn unproved(&mut self, raw: Option<&raw::Unproved>) -> Unproved {
-        let mut unproved = Unproved::default();
-        let Some(raw) = raw else { return unproved };
-        if let Some(rate) = self.budget(&raw.other) {
-            (unproved.udp, unproved.echo, unproved.fragments) = (rate, rate, rate);
-        }
-        for (rate, field) in [
-            (&raw.syn, &mut unproved.syn),
-            (&raw.tcp, &mut unproved.tcp),
-            (&raw.udp, &mut unproved.udp),
-            (&raw.echo, &mut unproved.echo),
-            (&raw.fragments, &mut unproved.fragments),
-            (&raw.apart, &mut unproved.apart),
-            (&raw.cookies, &mut unproved.cookies),
-        ] {
-            *field = self.budget(rate).unwrap_or(*field);
-        }
-        unproved
-    }
-
-    /// Packets a second.
-    fn budget(&mut self, raw: &Text) -> Option<u64> {
-        let raw = raw.as_ref()?;
-        match units::rate(raw.get_ref()) {
-            Ok((amount, period)) if amount > 0 => return Some(amount.div_ceil(period.as_secs().max(1))),
-            Ok(_) => self.findings.at(raw.span(), "a budget of nothing would cut off every new client"),
-            Err(error) => self.findings.at(raw.span(), error.to_string()),
-        }
-        None
     }
 
     fn limit(&mut self, raw: Option<&raw::ClientLimit>) -> limit::Config {
@@ -469,7 +333,7 @@ impl Compiler<'_> {
         rate
     }
 
-    fn time(&mut self, raw: &Spanned<String>) -> Option<Duration> {
+    pub fn time(&mut self, raw: &Spanned<String>) -> Option<Duration> {
         let time = self.fallible(raw, units::duration(raw.get_ref()))?;
         if time.is_zero() {
             self.findings.at(raw.span(), "a time of 0 would never do anything");
@@ -491,7 +355,7 @@ impl Compiler<'_> {
         u32::try_from(number).ok()
     }
 
-    fn within(&mut self, raw: &Number, name: &str, range: std::ops::RangeInclusive<u64>) -> Option<u32> {
+    pub fn within(&mut self, raw: &Number, name: &str, range: std::ops::RangeInclusive<u64>) -> Option<u32> {
         self.number(raw.as_ref()?, name, range)
     }
 
@@ -533,8 +397,4 @@ impl Compiler<'_> {
 
 pub(super) fn not_supported(name: &str) -> String {
     format!("{name} is not supported by this version")
-}
-
-fn flag(raw: &Flag, default: bool) -> bool {
-    raw.as_ref().map_or(default, |raw| *raw.get_ref())
 }

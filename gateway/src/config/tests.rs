@@ -154,7 +154,7 @@ fn all_mistakes_are_told_at_once_in_order() {
 #[test]
 fn a_file_that_says_little_gets_the_defaults() {
     let config = parsed(LISTENER).expect("a listener is enough");
-    assert_eq!(config.kernel, kernel::Config::default());
+    assert_eq!(config.kernel, crate::kernel::Config::default());
     assert_eq!(config.limit, limit::Config::default());
     assert_eq!(config.proxy, proxy::Config::default());
     assert_eq!(config.workers, None);
