@@ -6,8 +6,18 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::gcra::Limit;
 
+mod ports;
+
+mod lists;
+
+mod charge;
+
 #[cfg(test)]
 mod tests;
+
+pub use charge::{ChargeAnswer, Op, charge_arg};
+pub use lists::{AddedKey, GENERATION_BITS, Mark, Sentence, list_key4, list_key6};
+pub use ports::{CLASSES, Class, PORT_RULE_DEFAULT, PORT_RULES, PortRow};
 
 /// Version of everything in this file; appended to the pin directory's name.
 pub const LAYOUT_VERSION: u32 = 3;
@@ -272,55 +282,6 @@ impl Leases {
     }
 }
 
-/// Budget classes of the unproved.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    Syn = 0,
-    /// Any other segment: without an entry and without a socket an ACK or RST out of nowhere.
-    Tcp = 1,
-    Udp = 2,
-    /// ICMP echo requests.
-    Echo = 3,
-    Fragment = 4,
-    /// What port rules put apart from their kind.
-    Apart = 5,
-}
-
-/// Number of [`Class`]es.
-pub const CLASSES: usize = 6;
-
-/// Numbers of port rules: 0 is "not protected", 1 the rule of ports that no other names.
-pub const PORT_RULES: u32 = 64;
-pub const PORT_RULE_DEFAULT: u8 = 1;
-
-/// What one port rule says; a row of `PORTS`, of which each generation of SCOPE has [`PORT_RULES`].
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRow {
-    /// Units that a packet costs, for each [`Class`] that it is of by itself.
-    pub weights: [u8; CLASSES],
-    /// Number of the [`Class`] that unproved packets draw on, plus 1; 0: the packet's own.
-    pub class: u8,
-    /// Bits of `flags`: only [`flags::OBSERVE`].
-    pub flags: u8,
-}
-
-impl PortRow {
-    /// All of it in one word, as it lies in memory: the packet path has no stack to spare.
-    #[inline(always)]
-    pub const fn word(self) -> u64 {
-        let [a, b, c, d, e, f] = self.weights;
-        u64::from_le_bytes([a, b, c, d, e, f, self.class, self.flags])
-    }
-}
-
-impl Default for PortRow {
-    fn default() -> Self {
-        Self { weights: [1; CLASSES], class: 0, flags: 0 }
-    }
-}
-
 /// What one CPU has spent in the present tick, in `BUDGET`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -382,107 +343,6 @@ pub struct Rules {
     pub place: u64,
 }
 
-/// What all lists together say about a source: the value of LISTS, found by the longest prefix. User
-/// space works out what shorter prefixes say too, so that one look-up answers.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mark(pub u32);
-
-/// What a list does to a source that it names.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sentence {
-    /// Counted only: a deny list in dry run.
-    Observe = 1,
-    Deny = 2,
-    Allow = 3,
-}
-
-impl Mark {
-    /// No list names the source.
-    pub const NONE: Self = Self(0);
-
-    /// `cell` counts for the list that decides.
-    pub const fn of(sentence: Sentence, cell: u8) -> Self {
-        Self(sentence as u32 | (cell as u32) << 8)
-    }
-
-    #[inline(always)]
-    pub const fn sentence(self) -> Option<Sentence> {
-        match self.0 & 3 {
-            1 => Some(Sentence::Observe),
-            2 => Some(Sentence::Deny),
-            3 => Some(Sentence::Allow),
-            _ => None,
-        }
-    }
-
-    /// The cell of LISTED and NAMES; 0 for none.
-    #[inline(always)]
-    pub const fn cell(self) -> u8 {
-        (self.0 >> 8) as u8
-    }
-
-    /// No sentence, but another row of limits than the first.
-    pub const fn limits(row: u8) -> Self {
-        Self((row as u32) << Self::ROW_SHIFT)
-    }
-
-    /// The row of limits that the source has; 0 for everybody's.
-    #[inline(always)]
-    pub const fn row(self) -> u8 {
-        (self.0 >> Self::ROW_SHIFT) as u8
-    }
-
-    /// This and what a shorter prefix says: the stronger sentence, and of two that are equal this one; the
-    /// limits of the longer that has any.
-    pub const fn under(self, shorter: Self) -> Self {
-        let sentence = if shorter.0 & 3 > self.0 & 3 { shorter } else { self };
-        let limits = if self.row() == 0 { shorter } else { self };
-        Self(sentence.0 & Self::SENTENCE | limits.0 & !Self::SENTENCE)
-    }
-
-    const ROW_SHIFT: u32 = 16;
-    /// The sentence and the cell that counts it.
-    const SENTENCE: u32 = (1 << Self::ROW_SHIFT) - 1;
-}
-
-/// Keys of LISTS: the generation in front of the address, so that one trie holds both.
-pub const GENERATION_BITS: u32 = 32;
-
-/// Key of LISTS4.
-pub const fn list_key4(generation: u64, address: [u8; 4]) -> [u8; 8] {
-    let [a, b, c, d] = address;
-    [0, 0, 0, generation as u8 & 1, a, b, c, d]
-}
-
-/// Key of LISTS6, in words as they lie in memory.
-pub const fn list_key6(generation: u64, address: [u8; 16]) -> [u32; 5] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
-    [
-        u32::from_ne_bytes([0, 0, 0, generation as u8 & 1]),
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-        u32::from_ne_bytes([i, j, k, l]),
-        u32::from_ne_bytes([m, n, o, p]),
-    ]
-}
-
-/// Key of ADDED: a prefix that an operator added to a list.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AddedKey {
-    /// The address; IPv4 in the first four bytes.
-    pub address: [u8; 16],
-    /// 4 or 6.
-    pub family: u8,
-    pub length: u8,
-    /// [`Sentence`] as its number.
-    pub sentence: u8,
-    /// 0: added by itself; 1: loaded as part of a list.
-    pub origin: u8,
-}
-
 /// Packets and bytes of one verdict and action in `COUNTERS`, and what was told of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -512,90 +372,6 @@ pub struct Event {
     pub class: u8,
     pub destination_port: u16,
     pub spare: u16,
-}
-
-/// Operation of the program `charge`; `args[1]` of its test run.
-#[repr(u64)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Take `n` from a word; a client without an entry gets one, PROVED: whoever charges has its connection.
-    Charge = 0,
-    /// Insert or mark the entry PROVED.
-    Prove = 1,
-    /// TAT = max(TAT, now + `n` ns): debt that others saw.
-    Raise = 2,
-    /// TAT = now on all words: forgiven.
-    Forgive = 3,
-    /// Answer the debt, change nothing.
-    Peek = 4,
-    /// Write the kernel's jiffies to `CLOCK`, for who needs a ban's moment; no entry is touched.
-    Clock = 5,
-    /// Mark the key's cell of `SEEN`: its packets meet BANS first.
-    Mark = 6,
-    /// Take the mark off; no entry is touched by either.
-    Unmark = 7,
-    /// The lease [`charge_arg::WORD`] ends `n` jiffies from now; 0: there is none any more.
-    Lease = 8,
-}
-
-/// Positions in the arguments of `charge`.
-pub mod charge_arg {
-    pub const KEY: usize = 0;
-    pub const OP: usize = 1;
-    pub const WORD: usize = 2;
-    /// Units for CHARGE, ns for RAISE, jiffies for LEASE.
-    pub const N: usize = 3;
-    pub const INTERVAL: usize = 4;
-    pub const TAU_NS: usize = 5;
-}
-
-/// The answer of `charge`: bit 31 denied, bit 30 error, bits 0-29 debt (TAT - now) in microseconds,
-/// rounded up, saturating.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChargeAnswer(pub u32);
-
-impl ChargeAnswer {
-    const DENIED: u32 = 1 << 31;
-    const ERROR: u32 = 1 << 30;
-    const DEBT: u32 = Self::ERROR - 1;
-
-    /// An admitted charge, or the answer of any other operation.
-    pub const fn admitted(debt_ns: u64) -> Self {
-        Self(Self::debt_us(debt_ns))
-    }
-
-    pub const fn denied(debt_ns: u64) -> Self {
-        Self(Self::DENIED | Self::debt_us(debt_ns))
-    }
-
-    /// The map refused (`errno` of the insert) or the arguments were wrong.
-    pub const fn error(errno: u32) -> Self {
-        Self(Self::ERROR | (errno & 0xffff))
-    }
-
-    pub const fn is_denied(self) -> bool {
-        self.0 & Self::DENIED != 0
-    }
-
-    pub const fn is_error(self) -> bool {
-        self.0 & Self::ERROR != 0
-    }
-
-    /// Debt in ns, up to one microsecond above the true one, never below (unless saturated).
-    pub const fn debt_ns(self) -> u64 {
-        (self.0 & Self::DEBT) as u64 * 1_000
-    }
-
-    /// The errno of an error.
-    pub const fn errno(self) -> u32 {
-        self.0 & 0xffff
-    }
-
-    const fn debt_us(debt_ns: u64) -> u32 {
-        let us = debt_ns.wrapping_add(999) / 1_000;
-        if us > Self::DEBT as u64 { Self::DEBT } else { us as u32 }
-    }
 }
 
 const _: () = {

@@ -2,39 +2,40 @@
 //! CLIENTS and BANS are no statics: they stand in slots, where the keeper puts maps of any capacity.
 
 use core::intrinsics::{AtomicOrdering::Relaxed, atomic_cxchg};
-use core::ptr::{null_mut, read_volatile, write_volatile};
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::btf_maps;
-use aya_ebpf::helpers::bpf_map_update_elem;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf::abi::{
-    AddedKey, Ban, Budget, ClientEntry, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, GENERATION_BITS,
-    KEPT_WORDS, LIMIT_ROWS, LIST_CELLS, LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES,
-    NAME_CELLS, OWN_ADDRESSES, OWN_NEAR_WORDS, PORT_RULES, PREFIXES_MAX, PROVED, PortRow, RULES_ENTRIES,
-    Rules, SEEN_CELLS, TRIE_PREFIXES, Word, list_key4, list_key6, slot,
+    Ban, Budget, ClientKey, Count, EVENTS_BYTES, Event, FRONT_LINES, KEPT_WORDS, LIMIT_ROWS,
+    LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES, NAME_CELLS, OWN_ADDRESSES, OWN_NEAR_WORDS,
+    PORT_RULES, PortRow, RULES_ENTRIES, Rules, SEEN_CELLS, Word, slot,
 };
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
-use weir_ebpf::gate::GATE_WORDS;
 use weir_ebpf::gcra::Cell;
 use weir_ebpf::packet::Address;
-use weir_ebpf::path::{Entry, Maps};
+use weir_ebpf::path::Maps;
 use weir_ebpf::scope::{SCOPE_WORDS, near_idx};
 use weir_ebpf::verdict::COUNTER_CELLS;
 use weir_ebpf::{budget, seen};
 
 use crate::clock::{jiffies, now_ns};
-use crate::{cookie, proof, socket};
+use crate::{cookie, socket};
+
+mod lists;
+
+mod clients;
+
+pub use clients::{ClientRef, client, insert_client};
 
 /// 64 bytes, so that a source's eight slots are one cache line.
 #[repr(C, align(64))]
 pub struct FrontLine([u64; SLOTS]);
 
 type BanMap = btf_maps::HashMap<u64, Ban, 1>;
-type ClientMap = btf_maps::LruHashMap<u64, ClientEntry, 1>;
 
 /// Flags of map creation: memory as it fills, which tries must have; memory that user space may map.
 const NO_PREALLOC: u32 = 1;
@@ -55,28 +56,14 @@ static OWN: HashMap<u64, u64> = HashMap::with_max_entries(OWN_ADDRESSES, 0);
 /// Keys of OWN where they can be read without a look-up in a hash; those that share a word stand in OWN alone.
 #[map]
 static OWN_NEAR: Array<u64> = Array::with_max_entries(OWN_NEAR_WORDS, 0);
-#[map]
-static GATE: Array<u64> = Array::with_max_entries(GATE_WORDS, MMAPABLE);
-#[map]
-static LISTS4: LpmTrie<[u8; 8], Mark> = LpmTrie::with_max_entries(TRIE_PREFIXES, NO_PREALLOC);
-#[map]
-static LISTS6: LpmTrie<[u32; 5], Mark> = LpmTrie::with_max_entries(TRIE_PREFIXES, NO_PREALLOC);
-#[map]
-static LISTED: PerCpuArray<Count> = PerCpuArray::with_max_entries(LIST_CELLS, 0);
 /// Whose cells those are; written and read by user space.
 #[map]
 static NAMES: Array<[u8; NAME_BYTES]> = Array::with_max_entries(NAME_CELLS, 0);
-/// What operators added to the lists, kept here so that it survives the process that wrote it.
-#[map]
-static ADDED: HashMap<AddedKey, u64> = HashMap::with_max_entries(PREFIXES_MAX, NO_PREALLOC);
 #[map]
 static SEEN: Array<u64> = Array::with_max_entries(SEEN_CELLS / 8, 0);
 /// Where BANS is. What stands in a slot may have any capacity; the template's is of no meaning.
 #[btf_map]
 static BANS_SLOTS: btf_maps::ArrayOfMaps<BanMap, 1> = btf_maps::ArrayOfMaps::new();
-/// Where CLIENTS is, and where its entries come from while its capacity changes.
-#[btf_map]
-static CLIENTS_SLOTS: btf_maps::ArrayOfMaps<ClientMap, 2> = btf_maps::ArrayOfMaps::new();
 #[map]
 static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -179,26 +166,6 @@ pub fn set_lease(lease: u64, jiffies_ahead: u64) -> bool {
     true
 }
 
-/// The client's entry. While the capacity changes it may still be in the map before: then it comes over
-/// here, when it is first wanted.
-#[inline(always)]
-pub fn client(key: u64) -> Option<ClientRef> {
-    let entry = find(key);
-    if entry.is_null() { None } else { Some(ClientRef(entry)) }
-}
-
-/// A function of its own, for what it needs of the stack.
-#[inline(never)]
-extern "C" fn find(key: u64) -> *mut ClientEntry {
-    if let Some(entry) = CLIENTS_SLOTS.get_value_ptr_mut(slot::NOW, &key) {
-        return entry;
-    }
-    if carry(key) == 0 {
-        return null_mut();
-    }
-    CLIENTS_SLOTS.get_value_ptr_mut(slot::NOW, &key).unwrap_or(null_mut())
-}
-
 /// First jiffy after the ban of a key; 0 without a ban, which is the same.
 ///
 /// A function of its own, for what it needs of the stack: only marked cells lead here.
@@ -209,38 +176,6 @@ pub extern "C" fn ban_until(key: u64) -> u64 {
     // SAFETY: a map value; user space replaces it whole, and until is one aligned word.
     unsafe { read_volatile(&raw const (*ban).until_jiffies) }
 }
-
-/// Copies an entry from the map before to the one now; 1 where there was one. User space does the same
-/// for all of them: whoever is first wins, and both bring the same words, for nobody changes the map
-/// before any more.
-///
-/// A global function, which the verifier reads once, however many paths look a client up.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn carry(key: u64) -> u64 {
-    let Some(entry) = CLIENTS_SLOTS.get_value_ptr_mut(slot::BEFORE, &key) else { return 0 };
-    match insert_client(key, entry) {
-        Ok(()) | Err(EEXIST) => 1,
-        Err(_) => 0,
-    }
-}
-
-/// Inserts; never over an entry that is there (that would evict a stranger). An errno on failure.
-#[inline(always)]
-pub fn insert_client(key: u64, entry: *const ClientEntry) -> Result<(), i32> {
-    let Some(clients) = CLIENTS_SLOTS.get(slot::NOW) else { return Err(ENOENT) };
-    let map: *const ClientMap = clients;
-    // SAFETY: a map of the kernel's, its key, and a whole value on the stack or in a map.
-    match unsafe {
-        bpf_map_update_elem(map.cast_mut().cast(), (&raw const key).cast(), entry.cast(), NOEXIST)
-    } {
-        0 => Ok(()),
-        errno => Err(errno as i32),
-    }
-}
-
-const EEXIST: i32 = -17;
-const ENOENT: i32 = -2;
 
 /// Whether it is the listener's turn to see a SYN in this period (1 or 0); it has had it then.
 #[inline(never)]
@@ -281,7 +216,7 @@ pub struct Shared(*mut u64);
 impl Cell for Shared {
     #[inline(always)]
     fn load(self) -> u64 {
-        // SAFETY: points at an aligned u64 of a map value; made only by ClientRef::cell and front_slots.
+        // SAFETY: points at an aligned u64 of a map value; made only here and by ClientRef::cell.
         unsafe { read_volatile(self.0) }
     }
 
@@ -289,59 +224,6 @@ impl Cell for Shared {
     fn swap(self, old: u64, new: u64) -> bool {
         // SAFETY: as load; cmpxchg is one instruction of the BPF instruction set (v3), fully ordered.
         unsafe { atomic_cxchg::<u64, { Relaxed }, { Relaxed }>(self.0, old, new).1 }
-    }
-}
-
-/// An entry of CLIENTS. The kernel may give an evicted entry's memory to another client while we
-/// hold it: one charge then lands on a stranger, which GCRA forgets within its interval.
-#[derive(Clone, Copy)]
-pub struct ClientRef(*mut ClientEntry);
-
-impl ClientRef {
-    #[inline(always)]
-    pub fn prove(self) {
-        // SAFETY: a map value; flags only ever gains PROVED, so a plain store loses nothing.
-        unsafe { write_volatile(&raw mut (*self.0).flags, PROVED) };
-    }
-}
-
-impl Entry for ClientRef {
-    type Cell = Shared;
-
-    #[inline(always)]
-    fn cell(self, word: Word) -> Shared {
-        // SAFETY: word is below WORDS, so the offset stays inside the value.
-        Shared(unsafe { (&raw mut (*self.0).tat).cast::<u64>().add(word as usize) })
-    }
-
-    #[inline(always)]
-    fn is_proved(self) -> bool {
-        // SAFETY: a map value.
-        unsafe { read_volatile(&raw const (*self.0).flags) & PROVED != 0 }
-    }
-
-    #[inline(always)]
-    fn hot(self) -> u64 {
-        // SAFETY: a map value, one aligned word.
-        unsafe { read_volatile(&raw const (*self.0).hot) }
-    }
-
-    #[inline(always)]
-    fn set_hot(self, word: u64) {
-        // SAFETY: as hot; a refusal that another CPU counts at the same time is lost.
-        unsafe { write_volatile(&raw mut (*self.0).hot, word) };
-    }
-
-    #[inline(always)]
-    fn note_passed(self) {
-        // SAFETY: a map value; a count lost between CPUs is accepted (abi::ClientEntry).
-        unsafe { (*self.0).passed = (*self.0).passed.wrapping_add(1) };
-    }
-
-    #[inline(always)]
-    fn note_dropped(self) {
-        // SAFETY: as note_passed.
-        unsafe { (*self.0).dropped = (*self.0).dropped.wrapping_add(1) };
     }
 }
 
@@ -402,22 +284,12 @@ impl Maps for Kernel<'_> {
 
     #[inline(always)]
     fn gate_word(&self, word_idx: u32) -> u64 {
-        GATE.get_ptr(word_idx).map_or(0, |word| {
-            // SAFETY: a map value, which user space changes by single stores.
-            unsafe { read_volatile(word) }
-        })
+        lists::gate_word(word_idx)
     }
 
     #[inline(always)]
     fn mark(&self, generation: u64, source: &Address) -> Mark {
-        match *source {
-            Address::V4(octets) => Mark(mark4(u64::from_ne_bytes(list_key4(generation, octets))) as u32),
-            Address::V6(octets) => {
-                let [generation, a, b, c, d] = list_key6(generation, octets);
-                let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-                Mark(mark6(u64::from(generation), pair(a, b), pair(c, d)) as u32)
-            }
-        }
+        lists::mark(generation, source)
     }
 
     #[inline(always)]
@@ -427,9 +299,7 @@ impl Maps for Kernel<'_> {
 
     #[inline(always)]
     fn count_listed(&self, mark: Mark, length_bytes: u32) {
-        if let Some(count) = LISTED.get_ptr_mut(u32::from(mark.cell())) {
-            add(count, length_bytes);
-        }
+        lists::count(mark, length_bytes);
     }
 
     #[inline(always)]
@@ -447,14 +317,14 @@ impl Maps for Kernel<'_> {
 
     #[inline(always)]
     fn client(&self, key: ClientKey) -> Option<ClientRef> {
-        client(key.0)
+        clients::client(key.0)
     }
 
     #[inline(always)]
     fn is_connected(&self, key: ClientKey) -> bool {
         let connected = socket::is_connected(self.0.as_ptr().cast()) != 0;
         if connected {
-            prove_apart(key.0);
+            clients::prove_apart(key.0);
         }
         connected
     }
@@ -491,7 +361,7 @@ impl Maps for Kernel<'_> {
 
     #[inline(always)]
     fn promote(&self, key: ClientKey, word: Word, debt_ns: u64) {
-        promote_apart(key.0, word as u64, debt_ns);
+        clients::promote_apart(key.0, word as u64, debt_ns);
     }
 
     #[inline(always)]
@@ -503,39 +373,6 @@ impl Maps for Kernel<'_> {
     fn now_ns(&self) -> u64 {
         now_ns()
     }
-}
-
-/// Functions of their own, for a trie's key is on the stack; global ones, which the verifier reads once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn mark4(key: u64) -> u64 {
-    let key = Key::new(GENERATION_BITS + 32, key.to_ne_bytes());
-    LISTS4.get(&key).map_or(0, |mark| u64::from(mark.0))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn mark6(generation: u64, upper: u64, lower: u64) -> u64 {
-    let words = [generation as u32, upper as u32, (upper >> 32) as u32, lower as u32, (lower >> 32) as u32];
-    let key = Key::new(GENERATION_BITS + 128, words);
-    LISTS6.get(&key).map_or(0, |mark| u64::from(mark.0))
-}
-
-/// A function of its own, for its entry is a good part of the stack.
-#[inline(never)]
-extern "C" fn prove_apart(key: u64) {
-    // Where the map refuses, the next packet is known by its socket again.
-    proof::prove(key).unwrap_or(());
-}
-
-/// As [`prove_apart`].
-#[inline(never)]
-extern "C" fn promote_apart(key: u64, word: u64, debt_ns: u64) {
-    let tat_ns = now_ns().wrapping_add(debt_ns);
-    let tat = if word == Word::Syns as u64 { [0, 0, tat_ns, 0] } else { [tat_ns, 0, 0, 0] };
-    let entry = ClientEntry { tat, hot: 0, flags: 0, passed: 0, dropped: 0 };
-    // Where the map refuses, the slot goes on counting.
-    insert_client(key, &entry).unwrap_or(());
 }
 
 /// What [`front_charge`] answers to a charge that does not conform; else what is owed, in ns.
