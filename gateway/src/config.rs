@@ -15,6 +15,8 @@ mod cut_off;
 
 mod apis;
 
+mod upstreams;
+
 mod keys;
 
 mod lists;

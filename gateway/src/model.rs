@@ -5,12 +5,14 @@
 mod api;
 mod client;
 mod decision;
+mod forwarding;
 mod prefixes;
 mod rate;
 
-pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Listener, StaticAnswer, Upstream};
+pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Listener, StaticAnswer};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
+pub use forwarding::{Forwarding, Upstream};
 pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;
 pub use weir_ebpf::abi::ClientKey;

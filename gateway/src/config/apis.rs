@@ -3,14 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use toml::{Spanned, Value};
+use toml::Spanned;
 
-use super::compile::{Compiler, not_supported};
-use super::keys;
-use super::raw;
-use crate::model::{Answer, Api, Auth, Catalog, LimitKey, LimitRow, StaticAnswer, Upstream};
+use super::compile::Compiler;
+use super::{keys, raw, upstreams};
+use crate::model::{Answer, Api, Auth, Catalog, LimitKey, LimitRow, StaticAnswer};
 
-const WEIGHT_MAX: i64 = 1_000;
 const LIMIT_KEYS: [(&str, LimitKey); 3] =
     [("client", LimitKey::Client), ("credential", LimitKey::Credential), ("api", LimitKey::Api)];
 
@@ -61,13 +59,7 @@ fn answer(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<An
     let raw = spanned.get_ref();
     match (&raw.respond, &raw.upstreams) {
         (Some(respond), None) => Some(Answer::Respond(static_answer(compiler, respond.get_ref())?)),
-        (None, Some(upstreams)) => {
-            if upstreams.get_ref().is_empty() {
-                compiler.findings.at(upstreams.span(), "`upstreams` names at least one");
-            }
-            let upstreams = upstreams.get_ref().iter().filter_map(|raw| upstream(compiler, raw)).collect();
-            Some(Answer::Forward(upstreams))
-        }
+        (None, Some(upstreams)) => Some(Answer::Forward(upstreams::forwarding(compiler, upstreams))),
         (Some(respond), Some(_)) => {
             compiler.findings.at(respond.span(), "an API has `respond` or `upstreams`, not both");
             None
@@ -97,50 +89,6 @@ fn static_answer(compiler: &mut Compiler<'_>, raw: &raw::Respond) -> Option<Stat
         body: raw.body.as_str().into(),
         content_type: content_type.into(),
     })
-}
-
-/// `"http://host:port/path"` or `{ url, weight }`.
-fn upstream(compiler: &mut Compiler<'_>, raw: &Spanned<Value>) -> Option<Upstream> {
-    let (url, weight) = match raw.get_ref() {
-        Value::String(url) => (url.as_str(), 1),
-        Value::Table(table) if table.keys().all(|key| key == "url" || key == "weight") => {
-            let weight = table.get("weight").map_or(Some(1), Value::as_integer);
-            match (table.get("url").and_then(Value::as_str), weight) {
-                (Some(url), Some(weight)) => (url, weight),
-                _ => ("", 0),
-            }
-        }
-        _ => ("", 0),
-    };
-    if url.starts_with("https://") || url.starts_with("h2c://") {
-        compiler.findings.at(raw.span(), not_supported("an https or h2c upstream"));
-        return None;
-    }
-    let parsed = url.strip_prefix("http://").and_then(|rest| {
-        let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-        is_authority(authority).then_some((authority, path.trim_end_matches('/')))
-    });
-    let (Some((authority, path)), 1..=WEIGHT_MAX) = (parsed, weight) else {
-        let message = format!(
-            "an upstream is \"http://HOST:PORT/PATH\" or {{ url = \"..\", weight = 1 to {WEIGHT_MAX} }}"
-        );
-        compiler.findings.at(raw.span(), message);
-        return None;
-    };
-    Some(Upstream { authority: authority.into(), path: path.into(), weight: u32::try_from(weight).ok()? })
-}
-
-fn is_authority(text: &str) -> bool {
-    let host = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            if port.parse::<u16>().is_err() {
-                return false;
-            }
-            host
-        }
-        _ => text,
-    };
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte))
 }
 
 fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>) -> Option<Auth> {

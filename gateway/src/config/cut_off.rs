@@ -24,8 +24,8 @@ impl Config {
     pub fn hosts(&self) -> Vec<Host> {
         let mut hosts = Vec::new();
         for api in &self.catalog.apis {
-            if let Answer::Forward(upstreams) = &api.answer {
-                hosts.extend(upstreams.iter().map(|upstream| Host {
+            if let Answer::Forward(forwarding) = &api.answer {
+                hosts.extend(forwarding.upstreams.iter().map(|upstream| Host {
                     authority: upstream.authority.clone(),
                     why: Why::Upstream,
                     from: format!("API {}", api.name),

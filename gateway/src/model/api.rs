@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Rate;
+use super::{Forwarding, Rate};
 
 /// Everything that is served: the one list a snapshot is built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +36,7 @@ pub struct Api {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Respond(StaticAnswer),
-    /// At least one.
-    Forward(Vec<Upstream>),
+    Forward(Forwarding),
 }
 
 /// `respond = { status, body, content_type }`.
@@ -47,17 +46,6 @@ pub struct StaticAnswer {
     pub status: u16,
     pub body: Arc<str>,
     pub content_type: Arc<str>,
-}
-
-/// A backend: plain HTTP/1.1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// `host:port` as written, the Host that is sent and the pool's name.
-    pub authority: Arc<str>,
-    /// Path prefix put before the request's path; empty or without trailing '/'.
-    pub path: Arc<str>,
-    /// At least 1.
-    pub weight: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

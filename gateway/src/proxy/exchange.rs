@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
-use hyper::http::uri::{PathAndQuery, Uri};
 use hyper::{Request, Response};
 
 use super::accept::Worker;
@@ -13,11 +12,11 @@ use super::body::{Body, RequestBody};
 use super::client::{Identified, identify};
 use super::dispatch::normalise;
 use super::filter::Facts;
-use super::forward::{Forward, Hop, Target, to_upstream};
+use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
 use super::respond::{Rejection, fault, reject};
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
-use crate::model::{Api, ClientKey};
+use crate::model::ClientKey;
 use crate::plane::now_ns;
 
 /// Answers a request that came over a connection of `peer`.
@@ -122,26 +121,6 @@ async fn answer(
     let forward = Forward { pools: &worker.pools, timeouts: &snapshot.timeouts, metrics: &served.metrics };
     let sent = forward.send(target, Request::from_parts(head, body)).await;
     sent.unwrap_or_else(fault)
-}
-
-/// The path as it came, without the listen path where that is stripped, behind the upstream's own.
-/// A path that is not in normal form cannot be cut at the listen path, and goes on normalised.
-fn upstream_uri(api: &Api, target: &Target, uri: &Uri) -> Uri {
-    let as_it_came = || uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    if !api.strip_listen_path && target.path.is_empty() {
-        return Uri::from(as_it_came());
-    }
-    let listen_path = api.listen_path.trim_end_matches('/');
-    let normal = normalise(uri.path());
-    let rest = match (api.strip_listen_path, uri.path().strip_prefix(listen_path)) {
-        (false, _) => uri.path(),
-        (true, Some(rest)) => rest,
-        (true, None) => normal.strip_prefix(listen_path).unwrap_or(&normal),
-    };
-    let slash = if rest.starts_with('/') { "" } else { "/" };
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let path = PathAndQuery::try_from(format!("{}{slash}{rest}{query}", target.path));
-    Uri::from(path.unwrap_or_else(|_| as_it_came()))
 }
 
 fn refuse(worker: &Worker, rejection: &Rejection) -> Response<Body> {

@@ -7,6 +7,8 @@ mod headers;
 
 mod pool;
 
+mod uri;
+
 use std::rc::Rc;
 
 use hyper::{Method, Request, Response, Uri};
@@ -22,6 +24,7 @@ pub(super) use self::balance::{Balance, Target};
 pub(super) use self::headers::{Hop, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_MAX;
 pub(super) use self::pool::{Pools, Returning};
+pub(super) use self::uri::upstream_uri;
 
 /// One worker's way to upstreams.
 pub(super) struct Forward<'a> {

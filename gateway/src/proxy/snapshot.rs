@@ -74,7 +74,7 @@ impl ServedApi {
     fn build(api: &Arc<Api>, metrics: &Metrics) -> Self {
         let answer = match &api.answer {
             Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
-            Answer::Forward(upstreams) => ServedAnswer::Forward(Balance::new(upstreams)),
+            Answer::Forward(forwarding) => ServedAnswer::Forward(Balance::new(&forwarding.upstreams)),
         };
         Self {
             api: Arc::clone(api),
