@@ -10,6 +10,8 @@ mod exchange;
 
 mod client;
 
+mod authority;
+
 mod head;
 
 mod dispatch;
