@@ -321,6 +321,10 @@ fn check(args: Check, surroundings: &Surroundings) -> ExitCode {
                 print::say(ceiling);
             }
             print::say(print::guarded(&GuardView::all(&loaded.guard)));
+            let certificates = loaded.config.proxy.certificates();
+            if !certificates.is_empty() {
+                print::say(print::certificates(&certificates, run::unix_time_s()));
+            }
         }
         (Err(errors), false) => eprintln!("{errors}"),
     }

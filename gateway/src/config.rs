@@ -17,6 +17,8 @@ mod apis;
 
 mod upstreams;
 
+mod tls;
+
 mod keys;
 
 mod lists;
@@ -34,7 +36,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{Catalog, Listener};
+use crate::model::Catalog;
 use crate::{limit, proxy};
 
 pub use admin::Admin;
@@ -54,7 +56,6 @@ pub struct Config {
     /// A number; `"auto"` is None: one per core that this process may run on.
     pub workers: Option<usize>,
     pub sandbox: crate::kernel::Sandbox,
-    pub listeners: Vec<Listener>,
     pub catalog: Catalog,
     pub proxy: proxy::Config,
     pub limit: limit::Config,

@@ -9,7 +9,7 @@ mod forwarding;
 mod prefixes;
 mod rate;
 
-pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Listener, StaticAnswer};
+pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, StaticAnswer};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
 pub use forwarding::{Forwarding, Upstream};

@@ -4,13 +4,15 @@ pub mod accept;
 
 mod config;
 
+mod tls;
+
 mod snapshot;
+
+mod connection;
 
 mod exchange;
 
 mod client;
-
-mod authority;
 
 mod head;
 
@@ -29,8 +31,9 @@ mod body;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Shared, SharedParts, worker};
-pub use config::{Bounds, Config, Timeouts};
+pub use accept::{Shared, SharedParts, TLS_WRITE_BYTES, worker};
+pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
 pub use forward::IDLE_MAX;
 pub use snapshot::Snapshot;
+pub use tls::{Certificate, CertificateFacts, ClientAuth, MinVersion, SuiteName, Tls, TlsFault, TlsParts};

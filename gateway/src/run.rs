@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-pub use self::serve::possible_cpus;
 use self::serve::{Serving, serve};
+pub use self::serve::{possible_cpus, unix_time_s};
 use crate::config::{self, Config};
 use crate::kernel::{
     Capacities, CapacitiesWanted, Established, Facts, Guard, Handover, Interface, Interfaces, Keeper,
@@ -97,7 +97,7 @@ fn overlay(interfaces: &[String], config: &mut Config) {
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = load(args).map_err(Failure::wrong)?;
     let config = &loaded.config;
-    let wanted: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
+    let wanted: Vec<_> = config.proxy.listeners.iter().map(|listener| listener.address).collect();
     let (listeners, bound) = open_listeners(&wanted, workers(config)).map_err(Failure::system)?;
     let kernel = &config.kernel;
     if kernel.mode == ModeWanted::Off {
@@ -106,7 +106,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     match establish(kernel, &config.limit, &config.proxy.trusted_proxies, &bound, &loaded.guard) {
         Ok(established) => keep(args, config, listeners, established),
-        Err(error) if kernel.mode == ModeWanted::Auto && !config.listeners.is_empty() => {
+        Err(error) if kernel.mode == ModeWanted::Auto && !config.proxy.listeners.is_empty() => {
             tracing::warn!("no kernel plane, limits live in the process table: {error}");
             serve(Serving::alone(args, loaded, listeners, Facts::off(error.to_string())))
         }

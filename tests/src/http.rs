@@ -47,7 +47,6 @@ pub fn get(server: SocketAddr, path: &str) -> Result<Response> {
 pub struct Connection {
     stream: BufReader<TcpStream>,
     host: SocketAddr,
-    line: String,
 }
 
 impl Connection {
@@ -78,7 +77,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        Ok(Self { stream: BufReader::new(stream), host: server, line: String::new() })
+        Ok(Self { stream: BufReader::new(stream), host: server })
     }
 
     /// `headers` are whole lines, each with its CRLF.
@@ -95,17 +94,30 @@ impl Connection {
 
     /// Reads one answer to something sent before.
     pub fn response(&mut self) -> Result<Response> {
-        let status = self.next_line()?.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.with_context(|| format!("not a status line: {:?}", self.line))?;
-        let mut headers = Vec::new();
-        while let Some((name, value)) = self.next_line()?.split_once(':') {
-            headers.push((name.to_owned(), value.trim().to_owned()));
-        }
-        let mut response = Response { status, headers, body: Vec::new() };
-        self.body(&mut response)?;
-        Ok(response)
+        read_response(&mut self.stream)
     }
+}
 
+/// Reads one answer.
+pub fn read_response(stream: &mut impl BufRead) -> Result<Response> {
+    let mut reader = Reader { stream, line: String::new() };
+    let status = reader.next_line()?.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.with_context(|| format!("not a status line: {:?}", reader.line))?;
+    let mut headers = Vec::new();
+    while let Some((name, value)) = reader.next_line()?.split_once(':') {
+        headers.push((name.to_owned(), value.trim().to_owned()));
+    }
+    let mut response = Response { status, headers, body: Vec::new() };
+    reader.body(&mut response)?;
+    Ok(response)
+}
+
+struct Reader<'a, S> {
+    stream: &'a mut S,
+    line: String,
+}
+
+impl<S: BufRead> Reader<'_, S> {
     fn body(&mut self, response: &mut Response) -> Result<()> {
         if matches!(response.status, 100..=199 | 204 | 304) {
             return Ok(());

@@ -41,6 +41,10 @@ pub mod accuracy;
 
 pub mod http;
 
+pub mod pki;
+
+pub mod tls;
+
 pub mod load;
 
 pub mod nft;

@@ -132,7 +132,7 @@ pub(super) fn xdp(action: XdpAction, surroundings: &Surroundings) -> Result<(), 
             let config =
                 pins.config.as_ref().and_then(|file| config::load(file, &surroundings.default_socket).ok());
             let listeners =
-                config.iter().flat_map(|config| &config.listeners).map(|listener| listener.address);
+                config.iter().flat_map(|config| &config.proxy.listeners).map(|listener| listener.address);
             let listeners: Vec<_> = listeners.collect();
             let wanted = config.as_ref().map(|config| (&config.kernel.interfaces, listeners.as_slice()));
             let rows =

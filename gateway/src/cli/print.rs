@@ -12,6 +12,7 @@ use crate::control::{
     SandboxView, Status, duration_text,
 };
 use crate::kernel::{Detached, Feature, Found, Interface};
+use crate::proxy::CertificateFacts;
 use crate::run::Loaded;
 
 /// Writes a line to standard output. False: nobody reads it any more (`weir watch | head`), which is
@@ -41,11 +42,27 @@ impl Text {
 }
 
 pub(super) fn checked(loaded: &Result<Loaded, Errors>, ceiling: Option<&Ceiling>) -> String {
-    let (errors, guarded) = match loaded {
-        Ok(loaded) => (json!([]), GuardView::all(&loaded.guard)),
-        Err(errors) => (json!(errors), Vec::new()),
+    let (errors, guarded, certificates) = match loaded {
+        Ok(loaded) => (json!([]), GuardView::all(&loaded.guard), loaded.config.proxy.certificates()),
+        Err(errors) => (json!(errors), Vec::new(), Vec::new()),
     };
-    format!("{:#}", json!({ "errors": errors, "memory": ceiling, "guarded": guarded }))
+    let certificate = |one: &&CertificateFacts| json!({ "file": one.name, "names": one.names, "not_after": one.not_after, "not_after_seconds": one.not_after_s });
+    let certificates: Vec<_> = certificates.iter().map(certificate).collect();
+    format!(
+        "{:#}",
+        json!({ "errors": errors, "memory": ceiling, "guarded": guarded, "certificates": certificates })
+    )
+}
+
+/// Each with its names and its end; `now_s` is Unix time.
+pub(super) fn certificates(rows: &[&CertificateFacts], now_s: i64) -> String {
+    let mut text = Text::default();
+    for row in rows {
+        let names = if row.names.is_empty() { "no DNS name".to_owned() } else { row.names.join(", ") };
+        let end = if row.is_expired(now_s) { "EXPIRED" } else { "until" };
+        text.line("certificate", format!("{}: {names}; {end} {}", row.name, row.not_after));
+    }
+    text.finish()
 }
 
 /// Rows of the guard that people are shown; `--json` has them all.

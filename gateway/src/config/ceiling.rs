@@ -14,7 +14,7 @@ use crate::kernel::ModeWanted;
 use crate::limit::TABLE_ENTRIES;
 use crate::model::Answer;
 use crate::plane::Table;
-use crate::proxy::IDLE_MAX;
+use crate::proxy::{IDLE_MAX, TLS_WRITE_BYTES};
 
 /// The kernel's `struct htab_elem`, before key and value (kernel/bpf/hashtab.c).
 const HASH_ELEMENT: u64 = 48;
@@ -31,6 +31,9 @@ const PREFIX: u64 = 2 * (20 + 24 + 32) + 64;
 const PROGRAMS: u64 = 2 << 20;
 /// A connection besides its buffers: socket, tasks, hyper's state, the head's parsed headers.
 const CONNECTION: u64 = 24 << 10;
+/// TLS of a connection: its state, a record that is being read, plaintext that waits (16 KiB in rustls),
+/// records that wait for the socket.
+const TLS_CONNECTION: u64 = (8 << 10) + (18 << 10) + (16 << 10) + (TLS_WRITE_BYTES as u64);
 /// An idle connection to an upstream: hyper's first read buffer and its task.
 const IDLE_UPSTREAM: u64 = 16 << 10;
 /// Keeper and gateway before the first client: binary, heap, stacks.
@@ -97,7 +100,9 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     part("limit tables", tables, "refusals, levels, graces, API limits, connections".to_owned());
     part("bans", bans * BAN_ROW, format!("{bans} rows"));
     let bounds = &config.proxy.bounds;
-    let connection = CONNECTION + 3 * u64::from(bounds.header_bytes);
+    let has_tls = config.proxy.listeners.iter().any(|listener| listener.tls.is_some());
+    let connection =
+        CONNECTION + 3 * u64::from(bounds.header_bytes) + if has_tls { TLS_CONNECTION } else { 0 };
     let connections = u64::from(bounds.connections);
     part("connections", connections * connection, format!("{connections} times {} KiB", connection >> 10));
     let upstreams: usize = config.catalog.apis.iter().map(|api| upstreams(&api.answer)).sum();

@@ -16,11 +16,11 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, apis, kernel, overrides, ports};
+use super::{Admin, Config, Errors, apis, kernel, overrides, ports, tls};
 use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
-use crate::model::{Listener, Rate};
-use crate::proxy::{self, Bounds, Timeouts};
+use crate::model::Rate;
+use crate::proxy::{self, Bounds, Listener, Timeouts};
 
 const WORKERS_MAX: u64 = 1_024;
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=16 << 20;
@@ -54,6 +54,7 @@ impl Compiler<'_> {
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
         let proxy = proxy::Config {
             trusted_proxies,
+            listeners,
             timeouts: self.timeouts(raw.timeouts.as_ref()),
             bounds: self.bounds(raw.bounds.as_ref()),
         };
@@ -64,7 +65,8 @@ impl Compiler<'_> {
         limit.overrides = overrides::overrides(self, &raw.r#override, &limit, &kernel.rules);
         kernel.overridden = limit.overrides.iter().map(|one| one.prefixes.len()).sum();
         lists::check_capacity(self, raw, &kernel);
-        let admin = self.admin(raw.admin.as_ref(), default_socket, &listeners);
+        let listeners = &proxy.listeners;
+        let admin = self.admin(raw.admin.as_ref(), default_socket, listeners);
         let catalog = apis::catalog(self, &raw.api);
         if listeners.is_empty() && kernel.protect.is_empty() && kernel.rules.is_empty() {
             self.findings.at(0..0, "nothing to do: no [[listener]] and nothing in [kernel] protect");
@@ -74,7 +76,6 @@ impl Compiler<'_> {
             also: std::mem::take(&mut self.also),
             workers: self.workers(&raw.workers),
             sandbox: self.sandbox(&raw.sandbox),
-            listeners,
             catalog,
             proxy,
             limit,
@@ -107,7 +108,7 @@ impl Compiler<'_> {
         let mut listeners = Vec::new();
         for listener in raw {
             let listener = listener.get_ref();
-            self.unsupported(&listener.tls, "`tls`");
+            let tls = listener.tls.as_ref().and_then(|tls| tls::tls(self, tls));
             self.must_be(&listener.h2c, false, "`h2c = true`");
             self.must_be(&listener.proxy_protocol, false, "`proxy_protocol = true`");
             let Some(address) =
@@ -118,7 +119,7 @@ impl Compiler<'_> {
             if address.port() != 0 && !seen.insert(address) {
                 self.findings.at(listener.address.span(), format!("{address} stands twice"));
             }
-            listeners.push(Listener { address });
+            listeners.push(Listener { address, tls });
         }
         listeners
     }
@@ -185,11 +186,8 @@ impl Compiler<'_> {
     fn timeouts(&mut self, raw: Option<&raw::Timeouts>) -> Timeouts {
         let mut timeouts = Timeouts::default();
         let Some(raw) = raw else { return timeouts };
-        // `handshake` is TLS's; until there is TLS it is read and changes nothing.
-        if let Some(handshake) = &raw.handshake {
-            self.time(handshake);
-        }
         for (text, field) in [
+            (&raw.handshake, &mut timeouts.handshake),
             (&raw.request_head, &mut timeouts.request_head),
             (&raw.request_body_idle, &mut timeouts.request_body_idle),
             (&raw.response_write_idle, &mut timeouts.response_write_idle),

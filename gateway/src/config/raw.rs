@@ -45,9 +45,27 @@ pub struct Raw {
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     pub address: Spanned<String>,
-    pub tls: Any,
+    pub tls: Option<Spanned<Tls>>,
     pub h2c: Flag,
     pub proxy_protocol: Flag,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificates: Spanned<Vec<Certificate>>,
+    pub client_ca: Text,
+    pub client_auth: Text,
+    pub min_version: Text,
+    pub suites: Texts,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub cert: Spanned<String>,
+    pub key: Spanned<String>,
+    pub ocsp: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

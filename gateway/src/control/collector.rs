@@ -75,6 +75,7 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
         let count = facts.interfaces.iter().filter(|interface| interface.state == state).count();
         ConstGauge::new(count as u64).encode(family.encode_family(&[("state", state.name())])?)?;
     }
+    certificates(parts, encoder)?;
     let Some(maps) = &parts.maps else { return Ok(()) };
     let (Ok(rows), Ok(exhausted)) = (maps.counters(), maps.exhausted()) else { return Ok(()) };
     let labels: Vec<_> = rows.iter().map(|row| [("verdict", row.verdict), ("action", row.action)]).collect();
@@ -97,6 +98,22 @@ fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt:
     }
     counter(encoder, names::PROMOTIONS, &[(&[], maps.promoted().unwrap_or(0))])?;
     gauge(encoder, names::CLIENTS_CAPACITY, maps.capacity_of_clients().map_or(0, u64::from))
+}
+
+fn certificates(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let config = parts.config.load();
+    let certificates = config.proxy.certificates();
+    if certificates.is_empty() {
+        return Ok(());
+    }
+    let metric = names::CERTIFICATE_END;
+    let kind = prometheus_client::metrics::MetricType::Gauge;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for one in certificates {
+        let labels = [("certificate", one.name.as_str())];
+        ConstGauge::new(one.not_after_s).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 /// In the order of `abi::Class`.

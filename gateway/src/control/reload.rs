@@ -2,6 +2,7 @@
 //! nothing but the gauge that says so.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::{Parts, apply, bans, guard};
 use crate::config::{self, Config};
 use crate::kernel::Guard;
 use crate::plane::Additions;
+use crate::proxy::Listener;
 
 /// Editors and ConfigMaps change several files at once: what comes within this is one change.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -183,16 +185,17 @@ impl Reloader {
                 "with what operators added the lists hold {n_prefixes} prefixes, and [kernel] prefixes is {most}: raise it"
             ));
         }
+        let changed = *present != fresh;
+        let mut fresh = fresh;
+        fresh.proxy.listeners = Listener::taking_over(&present.proxy.listeners, &fresh.proxy.listeners);
         (self.publish.rules)(&fresh, &guard, &additions)?;
         (self.publish.data)(&fresh, &additions);
         guard::adopt(parts, guard);
-        let changed = *present != fresh;
         // What waits for a restart keeps its running value, so that the next reload still tells of it; so does
         // a capacity until the map has it.
         let running = Config {
             workers: present.workers,
             sandbox: present.sandbox,
-            listeners: present.listeners.clone(),
             admin: present.admin.clone(),
             kernel: crate::kernel::Config {
                 interfaces: present.kernel.interfaces.clone(),
@@ -234,7 +237,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
     [
         ("workers", present.workers != fresh.workers),
         ("sandbox", present.sandbox != fresh.sandbox),
-        ("[[listener]]", present.listeners != fresh.listeners),
+        ("[[listener]] address", addresses(present) != addresses(fresh)),
         ("[admin]", present.admin != fresh.admin),
         ("[kernel] interfaces", old.interfaces != new.interfaces),
         ("[kernel] mode", old.mode != new.mode),
@@ -248,6 +251,10 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
     .filter(|(_, differs)| *differs)
     .map(|(name, _)| name.to_owned())
     .collect()
+}
+
+fn addresses(config: &Config) -> Vec<SocketAddr> {
+    config.proxy.listeners.iter().map(|listener| listener.address).collect()
 }
 
 /// Reloads when the file, or one that it names, changes. Folders are watched, not files: a rename over

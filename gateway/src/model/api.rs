@@ -1,6 +1,5 @@
 //! An API as published: where it listens, who may use it, how it answers.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Forwarding, Rate};
@@ -9,13 +8,6 @@ use super::{Forwarding, Rate};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     pub apis: Vec<Arc<Api>>,
-}
-
-/// A socket that accepts clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Port 0 takes a free one, printed at start.
-    pub address: SocketAddr,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,12 @@
 
 mod io;
 
+mod stream;
+
+mod tls;
+
+pub use self::tls::WRITE_BYTES as TLS_WRITE_BYTES;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::RandomState;
@@ -21,10 +27,14 @@ use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use self::io::{ClientIo, Tracked};
+use self::stream::Stream;
+use self::tls::{Secured, handshake};
 use super::client::is_in;
+use super::config::Listener;
+use super::connection::{Connection, Scheme};
 use super::exchange::{charge_malformed, exchange};
 use super::forward::Pools;
-use super::snapshot::Snapshot;
+use super::snapshot::{ListenerIdx, Snapshot};
 use crate::limit::{Denied, Shedder, TABLE_ENTRIES};
 use crate::model::ClientKey;
 use crate::plane::{Bans, Plane, Table, now_ns};
@@ -120,9 +130,11 @@ pub fn worker(
     let worker = Rc::new(Worker { shared, denied, pools, open: Cell::new(0), closed: Notify::new() });
     LocalSet::new().block_on(&runtime, async {
         let mut accepting = Vec::new();
-        for listener in listeners {
+        for (position, listener) in listeners.into_iter().enumerate() {
             let listener = TcpListener::from_std(listener)?;
-            accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, drain.clone())));
+            let idx = worker.shared.snapshot.load().listener_idx(listener.local_addr()?, position);
+            let socket = Socket { listener, idx };
+            accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), socket, drain.clone())));
         }
         for task in accepting {
             task.await.map_err(std::io::Error::other)?;
@@ -144,16 +156,28 @@ pub(super) fn drive(connection: impl Future<Output = Result<(), hyper::Error>> +
     });
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, mut drain: watch::Receiver<bool>) {
+/// An open listener, and where the snapshot says what it speaks. None: the file was changed, and the
+/// sockets are still the old file's.
+struct Socket {
+    listener: TcpListener,
+    idx: Option<ListenerIdx>,
+}
+
+async fn accept(worker: Rc<Worker>, socket: Socket, mut drain: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = socket.listener.accept() => accepted,
             _ = drain.wait_for(|drain| *drain) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let Some(place) = Place::take(&worker, peer) else { continue };
-                tokio::task::spawn_local(connection(place, stream, drain.clone()));
+                let snapshot = worker.shared.snapshot.load_full();
+                let Some(listener) = socket.idx.and_then(|idx| snapshot.listener(idx)).cloned() else {
+                    worker.shared.metrics.closed("listener").inc();
+                    continue;
+                };
+                tokio::task::spawn_local(connection(place, stream, listener, drain.clone()));
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
@@ -239,17 +263,41 @@ impl Worker {
 }
 
 /// Serves one connection to its end.
-async fn connection(place: Place, stream: TcpStream, mut drain: watch::Receiver<bool>) {
+async fn connection(place: Place, stream: TcpStream, listener: Listener, mut drain: watch::Receiver<bool>) {
     let worker = &place.worker;
-    let snapshot = worker.shared.snapshot.load_full();
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    let Some(tls) = &listener.tls else {
+        let over = Connection { peer: place.peer, scheme: Scheme::Http, certificate: None };
+        return http1(worker, Stream::Plain(stream), over, drain).await;
+    };
+    let timeouts = worker.shared.snapshot.load().timeouts;
+    let secured = tokio::select! {
+        secured = Box::pin(handshake(stream, tls, &timeouts)) => secured,
+        _ = drain.wait_for(|drain| *drain) => return,
+    };
+    match secured {
+        Ok(Secured { stream, certificate }) => {
+            let over = Connection { peer: place.peer, scheme: Scheme::Https, certificate };
+            http1(worker, stream, over, drain).await;
+        }
+        Err(Some(reason)) => {
+            worker.shared.metrics.closed(reason).inc();
+            charge_malformed(worker, place.peer);
+        }
+        Err(None) => {}
+    }
+}
+
+async fn http1(worker: &Rc<Worker>, stream: Stream, over: Connection, mut drain: watch::Receiver<bool>) {
+    let snapshot = worker.shared.snapshot.load_full();
+    let over = Rc::new(over);
     let io = ClientIo::new(stream, &snapshot.timeouts);
     let progress = io.progress();
     let service = service_fn(|request| {
         progress.busy();
-        let answered = exchange(Rc::clone(worker), place.peer, request);
+        let answered = exchange(Rc::clone(worker), Rc::clone(&over), request);
         let progress = Rc::clone(&progress);
         async move { Ok::<_, std::convert::Infallible>(answered.await.map(|body| Tracked::new(body, progress))) }
     });
@@ -270,7 +318,7 @@ async fn connection(place: Place, stream: TcpStream, mut drain: watch::Receiver<
     if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {
             worker.shared.metrics.malformed("head").inc();
-            charge_malformed(worker, place.peer);
+            charge_malformed(worker, over.peer);
         } else if let Some(reason) = progress.timed_out() {
             worker.shared.metrics.closed(reason).inc();
         }

@@ -1,19 +1,65 @@
-//! `trusted_proxies`, `[timeouts]`, `[bounds]`.
+//! `trusted_proxies`, `[[listener]]`, `[timeouts]`, `[bounds]`.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use super::tls::{CertificateFacts, Tls};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// Whose X-Forwarded-For and Forwarded are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// In the order in which their sockets are opened.
+    pub listeners: Vec<Listener>,
     pub timeouts: Timeouts,
     pub bounds: Bounds,
 }
 
+/// A socket that accepts clients, and what is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Port 0 takes a free one, printed at start.
+    pub address: SocketAddr,
+    /// None: plain.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Config {
+    /// Certificates of all listeners, each once.
+    pub fn certificates(&self) -> Vec<&CertificateFacts> {
+        let tls = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let mut all: Vec<_> = tls.flat_map(|tls| tls.certificates()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.dedup_by(|a, b| a.name == b.name);
+        all
+    }
+}
+
+impl Listener {
+    /// The listeners that are open, with what `fresh` says of their addresses; who is not named there stays
+    /// as it is until the next start.
+    pub fn taking_over(present: &[Self], fresh: &[Self]) -> Vec<Self> {
+        let mut fresh: Vec<_> = fresh.iter().map(Some).collect();
+        let mut successor = |present: &Self| {
+            let same = |slot: &&mut Option<&Self>| slot.is_some_and(|one| one.address == present.address);
+            let fresh = fresh.iter_mut().find(same).and_then(Option::take)?;
+            let tls = match (&fresh.tls, &present.tls) {
+                (Some(fresh), Some(present)) => Some(Arc::new(fresh.taking_tickets_of(present))),
+                (fresh, _) => fresh.clone(),
+            };
+            Some(Self { tls, ..fresh.clone() })
+        };
+        present.iter().map(|one| successor(one).unwrap_or_else(|| one.clone())).collect()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Of TLS, from accept, whatever comes meanwhile.
+    pub handshake: Duration,
     /// From a connection's first byte, or the end of the last response, to a whole request head.
     pub request_head: Duration,
     /// Between two pieces of a request body.
@@ -31,6 +77,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(5),
             request_head: Duration::from_secs(10),
             request_body_idle: Duration::from_secs(30),
             response_write_idle: Duration::from_secs(30),

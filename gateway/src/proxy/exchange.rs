@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response};
 
 use super::accept::Worker;
 use super::body::{Body, RequestBody};
 use super::client::{Identified, identify};
+use super::connection::Connection;
 use super::dispatch::normalise;
 use super::filter::Facts;
 use super::forward::{Forward, Hop, to_upstream, upstream_uri};
@@ -20,11 +20,15 @@ use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use crate::model::ClientKey;
 use crate::plane::now_ns;
 
-/// Answers a request that came over a connection of `peer`.
-pub(super) async fn exchange(worker: Rc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+/// Answers a request that came over a connection.
+pub(super) async fn exchange(
+    worker: Rc<Worker>,
+    over: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let snapshot = worker.shared.snapshot.load_full();
     let now_ns = now_ns();
-    let from = identify(peer, request.headers(), &snapshot.trusted_proxies);
+    let from = identify(over.peer, request.headers(), &snapshot.trusted_proxies);
     if from.malformed {
         worker.shared.metrics.malformed("forwarded").inc();
     }
@@ -36,7 +40,7 @@ pub(super) async fn exchange(worker: Rc<Worker>, peer: IpAddr, request: Request<
         Ok(served) => served,
         Err(rejection) => return refuse(&worker, &rejection),
     };
-    let response = answer(&worker, &snapshot, served, &from, peer, request).await;
+    let response = answer(&worker, &snapshot, served, &from, &over, request).await;
     served.metrics.count(response.status().as_u16(), now_ns, crate::plane::now_ns());
     response
 }
@@ -105,7 +109,7 @@ async fn answer(
     snapshot: &Snapshot,
     served: &ServedApi,
     from: &Identified,
-    peer: IpAddr,
+    over: &Connection,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let balance = match &served.answer {
@@ -114,13 +118,14 @@ async fn answer(
     };
     let Some(target) = balance.next() else { return reject(&Rejection::NoApi) };
     let (mut head, incoming) = request.into_parts();
-    if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok()) {
-        // RFC 9112 section 3.2.2: it takes the place of what Host said.
-        head.headers.insert(HOST, named);
-    }
     head.uri = upstream_uri(&served.api, target, &head.uri);
     head.version = hyper::Version::HTTP_11;
-    let hop = Hop { peer: peer.to_canonical(), peer_is_trusted: from.peer_is_trusted, host: &target.host };
+    let hop = Hop {
+        peer: over.peer.to_canonical(),
+        peer_is_trusted: from.peer_is_trusted,
+        scheme: over.scheme,
+        host: &target.host,
+    };
     to_upstream(&mut head.headers, &hop);
     let body = RequestBody::new(incoming, snapshot.bounds.body_bytes, snapshot.timeouts.request_body_idle);
     let forward = Forward { pools: &worker.pools, timeouts: &snapshot.timeouts, metrics: &served.metrics };

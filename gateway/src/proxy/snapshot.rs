@@ -1,6 +1,7 @@
 //! What the data side serves, built whole at publish and swapped whole: routes, chains, limits,
 //! handles of metrics. Nothing in it changes afterwards.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +10,7 @@ use super::dispatch::Routes;
 use super::filter::Chain;
 use super::forward::Balance;
 use super::respond::Prepared;
-use super::{Bounds, Config, Timeouts};
+use super::{Bounds, Config, Listener, Timeouts};
 use crate::limit::{self, ClientLimit};
 use crate::model::{Answer, Api, Catalog, PrefixSet};
 use crate::telemetry::metrics::{ApiMetrics, Metrics};
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub(super) client_limit: Option<ClientLimit>,
     pub(super) client_refusals: Counter,
     pub(super) trusted_proxies: Vec<ipnet::IpNet>,
+    /// As many and in the order of the sockets that were opened at the start.
+    pub(super) listeners: Vec<Listener>,
     /// Free of every per-client limit.
     pub(super) allow: PrefixSet,
     pub(super) timeouts: Timeouts,
@@ -39,6 +42,10 @@ pub(super) enum ServedAnswer {
     Respond(Prepared),
     Forward(Balance),
 }
+
+/// Position in [`Snapshot::listeners`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListenerIdx(usize);
 
 /// Position in [`Snapshot::apis`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +66,24 @@ impl Snapshot {
             client_limit: ClientLimit::new(limit),
             client_refusals: metrics.refusals("client"),
             trusted_proxies: proxy.trusted_proxies.clone(),
+            listeners: proxy.listeners.clone(),
             allow,
             timeouts: proxy.timeouts,
             bounds: proxy.bounds,
         }
+    }
+
+    /// What the configuration says of a socket of ours; `position` among those that were opened.
+    pub(super) fn listener_idx(&self, address: SocketAddr, position: usize) -> Option<ListenerIdx> {
+        let named = self.listeners.iter().position(|listener| listener.address == address);
+        let is_free_port =
+            |listener: &&Listener| listener.address.port() == 0 && listener.address.ip() == address.ip();
+        let by_position = || self.listeners.get(position).filter(is_free_port).map(|_| position);
+        named.or_else(by_position).map(ListenerIdx)
+    }
+
+    pub(super) fn listener(&self, idx: ListenerIdx) -> Option<&Listener> {
+        self.listeners.get(idx.0)
     }
 
     pub(super) fn api(&self, idx: ApiIdx) -> Option<&ServedApi> {

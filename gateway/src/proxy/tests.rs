@@ -2,8 +2,6 @@
 
 mod harness;
 
-mod smuggling;
-
 use std::time::Duration;
 
 use self::harness::{Gateway, Upstream};

@@ -95,6 +95,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
             (None, None, bans, Arc::new(Added::in_process()), None)
         }
     };
+    warn_of_expired(&config);
     let shared = shared(&config, &facts, charge.clone(), bans, &added.present(), offender_sender);
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
     let admin = tokio::net::TcpListener::bind(config.admin.address).await;
@@ -192,6 +193,7 @@ fn reloader(
     let data = move |config: &Config, additions: &Additions| {
         shared.shedder.publish(config.limit.shed.clone());
         shared.publish(snapshot(config, additions, &shared.metrics));
+        warn_of_expired(config);
     };
     let lease = move |length: Option<Duration>| {
         let Some(charge) = &charge else { return Ok(()) };
@@ -214,6 +216,24 @@ fn reloader(
     let interfaces = args.interfaces.clone();
     let over = move |config: &mut Config| overlay(&interfaces, config);
     Reloader::new(&args.config, &args.default_socket, Box::new(over), publish)
+}
+
+/// Clients refuse such a certificate; that is no reason to serve nobody.
+fn warn_of_expired(config: &Config) {
+    let now_s = unix_time_s();
+    for certificate in config.proxy.certificates().into_iter().filter(|one| one.is_expired(now_s)) {
+        tracing::warn!(
+            certificate = certificate.name,
+            expired = certificate.not_after,
+            "certificate expired"
+        );
+    }
+}
+
+/// Seconds of Unix time.
+pub fn unix_time_s() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn snapshot(config: &Config, additions: &Additions, metrics: &Metrics) -> Snapshot {

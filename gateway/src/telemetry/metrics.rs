@@ -225,6 +225,8 @@ pub mod collected {
     pub const BANS_CAPACITY: Named = named("bans_capacity", "Bans that can hold at once");
     pub const CEILING: Named = named("memory_ceiling_bytes", "Most memory that the configuration can take");
     pub const RESIDENT: Named = named("process_resident_bytes", "Resident memory of the gateway");
+    pub const CERTIFICATE_END: Named =
+        named("certificate_not_after_seconds", "When a certificate expires, in Unix time, by its file");
     pub const RELOAD_OK: Named = named("config_reload_ok", "1 when the file on disk is the one in force");
     pub const RELOADS: Named = named("config_reloads", "Reloads, by result");
 }

@@ -20,6 +20,7 @@ mod privileges;
 mod replace;
 mod resize;
 mod rig;
+mod tls;
 mod unattended;
 mod verifier;
 

@@ -12,15 +12,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::stream::Stream;
 use crate::proxy::body::Body;
 use crate::proxy::config::Timeouts;
 
 /// The socket as hyper reads and writes it.
 pub struct ClientIo {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Stream>,
     progress: Rc<Progress>,
     timer: Option<Pin<Box<Sleep>>>,
     request_head: Duration,
@@ -67,7 +67,7 @@ impl Progress {
 }
 
 impl ClientIo {
-    pub fn new(stream: TcpStream, timeouts: &Timeouts) -> Self {
+    pub fn new(stream: Stream, timeouts: &Timeouts) -> Self {
         let progress = Progress {
             phase: Cell::new(Phase::Head { since: Instant::now() }),
             writing_since: Cell::new(None),

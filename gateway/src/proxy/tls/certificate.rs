@@ -1,0 +1,65 @@
+//! What is read out of a certificate: names and expiry of ours, subject of a client's.
+
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::Certificate;
+
+/// Of one of ours, for `weir check`, metrics and the choice by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// What it is called in messages: its file.
+    pub name: String,
+    /// DNS names, in lower case, `*.` for wildcards.
+    pub names: Vec<String>,
+    /// When it expires, in seconds of Unix time.
+    pub not_after_s: i64,
+    /// The same as people read it.
+    pub not_after: String,
+}
+
+/// Of a client that showed a certificate and was believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// As RFC 4514 writes names.
+    pub subject: Box<str>,
+    pub sha256: [u8; 32],
+}
+
+impl CertificateFacts {
+    pub(super) fn of(certificate: &Certificate) -> Result<Self, String> {
+        let leaf = certificate.chain.first().ok_or("no certificate in the file")?;
+        let (_, parsed) =
+            X509Certificate::from_der(leaf).map_err(|error| format!("no X.509 certificate: {error}"))?;
+        let alternative = parsed.subject_alternative_name().map_err(|error| error.to_string())?;
+        let names = alternative.map(|extension| dns_names(&extension.value.general_names));
+        Ok(Self {
+            name: certificate.name.clone(),
+            names: names.unwrap_or_default(),
+            not_after_s: parsed.validity().not_after.timestamp(),
+            not_after: parsed.validity().not_after.to_string(),
+        })
+    }
+
+    pub fn is_expired(&self, now_s: i64) -> bool {
+        self.not_after_s < now_s
+    }
+}
+
+fn dns_names(names: &[GeneralName<'_>]) -> Vec<String> {
+    let dns = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    names.iter().filter_map(dns).collect()
+}
+
+impl ClientCertificate {
+    /// Of the leaf of a verified chain.
+    pub(in crate::proxy) fn of(leaf: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+        Some(Self { subject: parsed.subject().to_string().into(), sha256: Sha256::digest(leaf).into() })
+    }
+}
