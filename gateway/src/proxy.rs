@@ -14,6 +14,8 @@ mod exchange;
 
 mod client;
 
+mod authority;
+
 mod head;
 
 mod dispatch;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response};
 
 use super::accept::Worker;
@@ -118,6 +119,10 @@ async fn answer(
     };
     let Some(target) = balance.next() else { return reject(&Rejection::NoApi) };
     let (mut head, incoming) = request.into_parts();
+    if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok()) {
+        // RFC 9112 section 3.2.2: it takes the place of what Host said.
+        head.headers.insert(HOST, named);
+    }
     head.uri = upstream_uri(&served.api, target, &head.uri);
     head.version = hyper::Version::HTTP_11;
     let hop = Hop {

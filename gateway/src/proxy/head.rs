@@ -2,10 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use hyper::http::uri::Scheme;
 use hyper::{HeaderMap, Method, Request, Version};
 
 use super::Bounds;
+use super::authority::is_authority;
 use super::respond::Rejection;
 
 /// Checks the head; the host that it names ("" in HTTP/1.0 without one).
@@ -28,8 +30,11 @@ pub(super) fn check<'a, B>(request: &'a Request<B>, bounds: &Bounds) -> ControlF
     {
         return ControlFlow::Break(Rejection::BodyTooLarge);
     }
-    let path = request.uri().path();
-    if !path.starts_with('/') {
+    if expects_the_unknown(request) {
+        return ControlFlow::Break(Rejection::Expectation);
+    }
+    let is_other_scheme = request.uri().scheme().is_some_and(|scheme| !is_http(scheme));
+    if is_other_scheme || !request.uri().path().starts_with('/') {
         return reject("target");
     }
     match host(request) {
@@ -57,17 +62,24 @@ fn host<B>(request: &Request<B>) -> Result<&str, &'static str> {
         Some(line) => line.to_str().map_err(|_| "host")?,
         None => "",
     };
-    if !host.bytes().all(is_host_byte) {
+    // An empty Host is that of a URI without authority (RFC 9110 section 7.2).
+    if !host.is_empty() && !is_authority(host) {
         return Err("host");
     }
     match request.uri().authority() {
-        Some(authority) if authority.as_str().bytes().all(is_host_byte) => Ok(authority.as_str()),
+        Some(authority) if is_authority(authority.as_str()) => Ok(authority.as_str()),
         Some(_) => Err("target"),
         None => Ok(host),
     }
 }
 
-/// RFC 3986 section 3.2.2 without what a Host never needs: no user info, no list, no path.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
+fn is_http(scheme: &Scheme) -> bool {
+    *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS
+}
+
+/// RFC 9110 section 10.1.1: nothing else can be met, and HTTP/1.0 has no expectations.
+fn expects_the_unknown<B>(request: &Request<B>) -> bool {
+    let mut lines = request.headers().get_all(EXPECT).iter();
+    request.version() >= Version::HTTP_11
+        && lines.any(|line| !line.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

@@ -17,6 +17,8 @@ pub(super) enum Rejection {
     Connect,
     UriTooLong,
     BodyTooLarge,
+    /// Expect says something else than 100-continue.
+    Expectation,
     /// No API listens there.
     NoApi,
     /// No credential, or one that nobody has.
@@ -82,6 +84,11 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
         Rejection::BodyTooLarge => {
             closing(problem(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", "send a smaller body"))
         }
+        Rejection::Expectation => closing(problem(
+            StatusCode::EXPECTATION_FAILED,
+            "Expectation failed",
+            "only 100-continue can be expected",
+        )),
         Rejection::NoApi => {
             problem(StatusCode::NOT_FOUND, "Not found", "no API listens on this host and path")
         }

@@ -2,6 +2,8 @@
 
 mod harness;
 
+mod smuggling;
+
 use std::time::Duration;
 
 use self::harness::{Gateway, Upstream};

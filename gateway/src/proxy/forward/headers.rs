@@ -6,16 +6,31 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::proxy::client::X_FORWARDED_FOR;
 use crate::proxy::connection::Scheme;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// RFC 9110 section 7.6.1 and, for credentials of proxies, 11.7; HTTP/2's of RFC 7540 section 3.2.1.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HTTP2_SETTINGS,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// The hop that a request came over.
 pub(in crate::proxy) struct Hop<'a> {
@@ -32,31 +47,28 @@ pub(in crate::proxy) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         let listed: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .collect();
         for name in listed {
             headers.remove(name);
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
 }
 
 /// Makes a client's headers the upstream's.
 pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    let host = headers.insert(HOST, hop.host.clone());
     strip_hop_by_hop(headers);
     // 100 Continue is between us and the client; the body is sent on as it comes.
     headers.remove(EXPECT);
-    let host = headers.insert(HOST, hop.host.clone());
+    headers.insert(HOST, hop.host.clone());
     if !hop.peer_is_trusted {
-        // A stranger's word about who sent the request is not passed on.
-        headers.remove(FORWARDED);
-        headers.remove(X_FORWARDED_PROTO);
-        headers.remove(X_FORWARDED_HOST);
+        remove_strangers(headers);
     }
     let chain = forwarded_chain(headers, hop);
     headers.insert(X_FORWARDED_FOR, chain);
@@ -65,6 +77,25 @@ pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop<'_>) {
     }
     if let (Some(host), false) = (host, headers.contains_key(X_FORWARDED_HOST)) {
         headers.insert(X_FORWARDED_HOST, host);
+    }
+}
+
+/// A stranger's word about who sent the request, or about what was asked for, is not passed on.
+fn remove_strangers(headers: &mut HeaderMap) {
+    let names = headers.keys().filter(|name| is_strangers(name.as_str()));
+    let names: Vec<HeaderName> = names.cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// In lower case. The last two make some upstreams serve another path than the one that was judged here.
+fn is_strangers(name: &str) -> bool {
+    match name.strip_prefix("x-") {
+        Some(rest) => {
+            rest.starts_with("forwarded-") || matches!(rest, "real-ip" | "original-url" | "rewrite-url")
+        }
+        None => name == FORWARDED.as_str(),
     }
 }
 
