@@ -20,6 +20,8 @@ mod lists;
 
 mod message;
 
+mod names;
+
 mod reload;
 
 mod socket;
@@ -49,6 +51,7 @@ pub use message::{
     Applied, BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName,
     ListView, ListsView, News, Pending, ReloadReport, Request, SandboxView, Status, WordView, duration_text,
 };
+pub use names::follow_names;
 pub use reload::{Publish, Reloader, watch_files};
 pub use socket::{SocketError, listen, serve};
 pub use watch::{ban_offenders, pump_events};

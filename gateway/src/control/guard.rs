@@ -17,8 +17,6 @@ use crate::plane::now_ns;
 
 /// How often the host is looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// Looks from one question to the name servers to the next.
-const LOOKS_A_QUESTION: u32 = 15;
 /// Operators' addresses that are kept; the oldest go.
 const SESSIONS_MAX: usize = 256;
 
@@ -40,6 +38,16 @@ impl Guarding {
 
     pub fn present(&self) -> Arc<Guard> {
         self.present.load_full()
+    }
+
+    /// What names stand for, as far as is known.
+    pub(super) fn names(&self) -> Names {
+        locked(&self.names).clone()
+    }
+
+    /// Takes over what names stand for now.
+    pub(super) fn renew_names(&self, newer: Names) {
+        locked(&self.names).renew(newer);
     }
 
     /// Guards a commander's SSH peers too, until the next start.
@@ -94,20 +102,9 @@ pub(super) fn adopt(parts: &Parts, guard: Guard) {
 pub async fn follow_guard(parts: Arc<Parts>) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut question: Option<tokio::task::JoinHandle<Names>> = None;
     adopt(&parts, Guard::clone(&parts.guarding.present()));
-    for look in 1_u32.. {
+    loop {
         looks.tick().await;
-        if question.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
-            && let Some(answered) = question.take()
-            && let Ok(names) = answered.await
-        {
-            locked(&parts.guarding.names).renew(names);
-        }
-        if look.is_multiple_of(LOOKS_A_QUESTION) && question.is_none() {
-            let hosts = parts.config.load().hosts();
-            question = Some(tokio::task::spawn_blocking(move || Names::resolve(&hosts)));
-        }
         refresh(&parts);
     }
 }

@@ -189,6 +189,7 @@ impl Reloader {
         let mut fresh = fresh;
         fresh.proxy.listeners = Listener::taking_over(&present.proxy.listeners, &fresh.proxy.listeners);
         (self.publish.rules)(&fresh, &guard, &additions)?;
+        parts.shared.learn(parts.guarding.names().addresses_by_name());
         (self.publish.data)(&fresh, &additions);
         guard::adopt(parts, guard);
         // What waits for a restart keeps its running value, so that the next reload still tells of it; so does

@@ -33,8 +33,8 @@ use super::client::is_in;
 use super::config::Listener;
 use super::connection::{Connection, Scheme};
 use super::exchange::{charge_malformed, exchange};
-use super::forward::Pools;
 use super::snapshot::{ListenerIdx, Snapshot};
+use super::forward::{Addresses, Pools, Upstreams};
 use crate::limit::{Denied, Shedder, TABLE_ENTRIES};
 use crate::model::ClientKey;
 use crate::plane::{Bans, Plane, Table, now_ns};
@@ -51,6 +51,7 @@ pub struct Shared {
     pub plane: Arc<Plane>,
     pub bans: Arc<Bans>,
     pub shedder: Arc<Shedder>,
+    pub upstreams: Arc<Upstreams>,
     pub metrics: Metrics,
     /// Words of the APIs' limits.
     pub(super) rows: Table,
@@ -68,6 +69,7 @@ pub struct SharedParts {
     pub plane: Arc<Plane>,
     pub bans: Arc<Bans>,
     pub shedder: Arc<Shedder>,
+    pub upstreams: Arc<Upstreams>,
     pub metrics: Metrics,
     /// The kernel plane has no other way to see handshakes.
     pub prove_by_accept: bool,
@@ -75,12 +77,13 @@ pub struct SharedParts {
 
 impl Shared {
     pub fn new(parts: SharedParts) -> Self {
-        let SharedParts { snapshot, plane, bans, shedder, metrics, prove_by_accept } = parts;
+        let SharedParts { snapshot, plane, bans, shedder, upstreams, metrics, prove_by_accept } = parts;
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             plane,
             bans,
             shedder,
+            upstreams,
             metrics,
             rows: Table::new(TABLE_ENTRIES),
             hasher: RandomState::new(),
@@ -95,6 +98,12 @@ impl Shared {
     pub fn publish(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
         self.forget_denials();
+    }
+
+    /// Forwards to what upstreams' names stand for now; a name that is not among them keeps its addresses.
+    pub fn learn(&self, addresses: Addresses) {
+        self.upstreams.learn(addresses);
+        self.snapshot.load().renew(&self.upstreams);
     }
 
     /// Workers ask the plane again about every client.

@@ -16,7 +16,7 @@ use super::dispatch::normalise;
 use super::filter::Facts;
 use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
-use super::respond::{Rejection, fault, reject};
+use super::respond::{Fault, Rejection, fault, reject};
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use crate::model::ClientKey;
 use crate::plane::now_ns;
@@ -117,13 +117,13 @@ async fn answer(
         ServedAnswer::Respond(prepared) => return prepared.respond(),
         ServedAnswer::Forward(balance) => balance,
     };
-    let Some(target) = balance.next() else { return reject(&Rejection::NoApi) };
+    let Some(target) = balance.next() else { return fault(Fault::NoAddress) };
     let (mut head, incoming) = request.into_parts();
     if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok()) {
         // RFC 9112 section 3.2.2: it takes the place of what Host said.
         head.headers.insert(HOST, named);
     }
-    head.uri = upstream_uri(&served.api, target, &head.uri);
+    head.uri = upstream_uri(&served.api, &target, &head.uri);
     head.version = hyper::Version::HTTP_11;
     let hop = Hop {
         peer: over.peer.to_canonical(),
@@ -134,7 +134,7 @@ async fn answer(
     to_upstream(&mut head.headers, &hop);
     let body = RequestBody::new(incoming, snapshot.bounds.body_bytes, snapshot.timeouts.request_body_idle);
     let forward = Forward { pools: &worker.pools, timeouts: &snapshot.timeouts, metrics: &served.metrics };
-    let sent = forward.send(target, Request::from_parts(head, body)).await;
+    let sent = forward.send(&target, Request::from_parts(head, body)).await;
     sent.unwrap_or_else(fault)
 }
 

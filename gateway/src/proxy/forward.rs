@@ -7,6 +7,10 @@ mod headers;
 
 mod pool;
 
+mod target;
+
+mod upstreams;
+
 mod uri;
 
 use std::rc::Rc;
@@ -20,10 +24,12 @@ use super::body::{Body, RequestBody, Upstream};
 use super::respond::Fault;
 use crate::telemetry::metrics::ApiMetrics;
 
-pub(super) use self::balance::{Balance, Target};
+pub(super) use self::balance::Balance;
 pub(super) use self::headers::{Hop, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_MAX;
 pub(super) use self::pool::{Pools, Returning};
+pub(super) use self::target::Target;
+pub use self::upstreams::{Addresses, Upstreams};
 pub(super) use self::uri::upstream_uri;
 
 /// One worker's way to upstreams.
@@ -47,7 +53,7 @@ impl Forward<'_> {
                 Fault::ConnectTimeout => self.metrics.connect_timeout.inc(),
                 Fault::ResponseTimeout => self.metrics.response_timeout.inc(),
                 Fault::Broken => self.metrics.broken.inc(),
-                Fault::RequestBody => 0,
+                Fault::NoAddress | Fault::RequestBody => 0,
             };
         }
         exchanged
@@ -81,7 +87,7 @@ impl Forward<'_> {
         match connecting {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
-                tracing::debug!(upstream = %target.authority, %error, "cannot connect");
+                tracing::debug!(upstream = %target.pool, %error, "cannot connect");
                 Err(Fault::ConnectFailed)
             }
             Err(_) => Err(Fault::ConnectTimeout),

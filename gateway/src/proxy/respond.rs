@@ -29,6 +29,8 @@ pub(super) enum Rejection {
 /// The upstream's failure, or ours on the way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
+    #[error("the upstream's name has no address")]
+    NoAddress,
     #[error("the upstream refused the connection")]
     ConnectFailed,
     #[error("the upstream did not take the connection in time")]
@@ -103,7 +105,7 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
 
 pub(super) fn fault(fault: Fault) -> Response<Body> {
     let (status, title) = match fault {
-        Fault::ConnectFailed | Fault::Broken => (StatusCode::BAD_GATEWAY, "Bad gateway"),
+        Fault::NoAddress | Fault::ConnectFailed | Fault::Broken => (StatusCode::BAD_GATEWAY, "Bad gateway"),
         Fault::ConnectTimeout | Fault::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout"),
         Fault::RequestBody => {
             return closing(problem(StatusCode::BAD_REQUEST, "Bad request", &fault.to_string()));

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::dispatch::Routes;
 use super::filter::Chain;
-use super::forward::Balance;
+use super::forward::{Balance, Upstreams};
 use super::respond::Prepared;
 use super::{Bounds, Config, Listener, Timeouts};
 use crate::limit::{self, ClientLimit};
@@ -57,9 +57,10 @@ impl Snapshot {
         proxy: &Config,
         allow: PrefixSet,
         limit: &limit::Config,
+        upstreams: &Upstreams,
         metrics: &Metrics,
     ) -> Self {
-        let apis: Vec<_> = catalog.apis.iter().map(|api| ServedApi::build(api, metrics)).collect();
+        let apis = catalog.apis.iter().map(|api| ServedApi::build(api, upstreams, metrics)).collect();
         Self {
             routes: Routes::build(&catalog.apis),
             apis,
@@ -86,16 +87,27 @@ impl Snapshot {
         self.listeners.get(idx.0)
     }
 
+    /// Turns to the addresses that upstreams' names stand for now.
+    pub(super) fn renew(&self, upstreams: &Upstreams) {
+        for served in &self.apis {
+            if let ServedAnswer::Forward(balance) = &served.answer {
+                balance.renew(upstreams);
+            }
+        }
+    }
+
     pub(super) fn api(&self, idx: ApiIdx) -> Option<&ServedApi> {
         self.apis.get(idx.0)
     }
 }
 
 impl ServedApi {
-    fn build(api: &Arc<Api>, metrics: &Metrics) -> Self {
+    fn build(api: &Arc<Api>, upstreams: &Upstreams, metrics: &Metrics) -> Self {
         let answer = match &api.answer {
             Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
-            Answer::Forward(forwarding) => ServedAnswer::Forward(Balance::new(&forwarding.upstreams)),
+            Answer::Forward(forwarding) => {
+                ServedAnswer::Forward(Balance::new(&api.name, forwarding, upstreams))
+            }
         };
         Self {
             api: Arc::clone(api),

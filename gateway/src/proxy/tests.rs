@@ -1,6 +1,7 @@
 //! The data side through its boundary: raw bytes in, raw bytes out, a recording upstream behind it.
 
 mod harness;
+mod upstreams;
 
 mod smuggling;
 

@@ -17,11 +17,11 @@ use super::banner::banner;
 use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
 use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader, Trial};
-use crate::kernel::{Facts, Guard, Handover, Heard, Reach, confine, drop_capabilities, wanted};
+use crate::kernel::{Facts, Guard, Handover, Heard, Names, Reach, confine, drop_capabilities, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
 use crate::plane::{Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, fresh_seed, now_ns};
-use crate::proxy::{self, Shared, SharedParts, Snapshot};
+use crate::proxy::{self, Shared, SharedParts, Snapshot, Upstreams};
 use crate::telemetry::metrics::Metrics;
 use weir_ebpf::abi::flags;
 
@@ -96,7 +96,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         }
     };
     warn_of_expired(&config);
-    let shared = shared(&config, &facts, charge.clone(), bans, &added.present(), offender_sender);
+    let shared = shared(&config, &names, &facts, charge.clone(), bans, &added.present(), offender_sender);
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
     let admin = tokio::net::TcpListener::bind(config.admin.address).await;
     let admin = admin
@@ -153,6 +153,7 @@ fn reach(config: &Config) -> Reach {
 
 fn shared(
     config: &Config,
+    names: &Names,
     facts: &Facts,
     charge: Option<Arc<Charge>>,
     bans: Arc<Bans>,
@@ -160,11 +161,14 @@ fn shared(
     offenders: mpsc::Sender<Offender>,
 ) -> Arc<Shared> {
     let metrics = Metrics::default();
+    let upstreams = Arc::new(Upstreams::default());
+    upstreams.learn(names.addresses_by_name());
     Arc::new(Shared::new(SharedParts {
-        snapshot: snapshot(config, additions, &metrics),
+        snapshot: snapshot(config, additions, &upstreams, &metrics),
         plane: Arc::new(Plane::new(charge, config.kernel.clients)),
         bans,
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
+        upstreams,
         metrics,
         prove_by_accept: facts.proof == "accept",
     }))
@@ -192,7 +196,7 @@ fn reloader(
     };
     let data = move |config: &Config, additions: &Additions| {
         shared.shedder.publish(config.limit.shed.clone());
-        shared.publish(snapshot(config, additions, &shared.metrics));
+        shared.publish(snapshot(config, additions, &shared.upstreams, &shared.metrics));
         warn_of_expired(config);
     };
     let lease = move |length: Option<Duration>| {
@@ -236,9 +240,9 @@ pub fn unix_time_s() -> i64 {
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
-fn snapshot(config: &Config, additions: &Additions, metrics: &Metrics) -> Snapshot {
+fn snapshot(config: &Config, additions: &Additions, upstreams: &Upstreams, metrics: &Metrics) -> Snapshot {
     let allow = config.kernel.allowed().chain(additions.allow.iter().copied());
-    Snapshot::build(&config.catalog, &config.proxy, PrefixSet::of(allow), &config.limit, metrics)
+    Snapshot::build(&config.catalog, &config.proxy, PrefixSet::of(allow), &config.limit, upstreams, metrics)
 }
 
 type Threads = Vec<std::thread::JoinHandle<std::io::Result<()>>>;
@@ -269,6 +273,7 @@ fn start_tasks(
     tokio::spawn(control::serve(socket, Arc::clone(parts), draining.clone()));
     tokio::spawn(control::watch_files(Arc::clone(parts)));
     tokio::spawn(control::follow_guard(Arc::clone(parts)));
+    tokio::spawn(control::follow_names(Arc::clone(parts)));
     tokio::spawn(control::take_census(Arc::clone(parts)));
     tokio::spawn(control::revert_in_time(Arc::clone(parts)));
     if let Some(events) = events {

@@ -12,7 +12,7 @@ use crate::kernel::{Confinement, Facts, Names, Part};
 use crate::limit::Shedder;
 use crate::model::PrefixSet;
 use crate::plane::{Added, Bans, Plane, now_ns};
-use crate::proxy::{Shared, SharedParts, Snapshot};
+use crate::proxy::{Shared, SharedParts, Snapshot, Upstreams};
 use crate::telemetry::metrics::Metrics;
 
 /// A control socket over the process table, on a thread of its own.
@@ -68,17 +68,20 @@ fn parts(file: &Path) -> Parts {
     let config = config::load(file, Path::new("s")).unwrap();
     let metrics = Metrics::default();
     let (offenders, _) = tokio::sync::mpsc::channel(1);
+    let upstreams = Arc::new(Upstreams::default());
     let shared = Shared::new(SharedParts {
         snapshot: Snapshot::build(
             &config.catalog,
             &config.proxy,
             PrefixSet::default(),
             &config.limit,
+            &upstreams,
             &metrics,
         ),
         plane: Arc::new(Plane::new(None, 4_096)),
         bans: Arc::new(Bans::in_process(8)),
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
+        upstreams,
         metrics,
         prove_by_accept: false,
     });

@@ -1,8 +1,8 @@
 //! Addresses of the hosts that a configuration names. Asking a name server blocks, so it is done with
 //! a deadline by who must not wait, and on a thread of its own by who follows changes.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _, UdpSocket};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use crate::kernel::drop_capabilities;
 
 /// Names that are asked for.
 const NAMES_MAX: usize = 256;
+/// Names that are asked for at the same time.
+const ASKING_MAX: usize = 8;
 /// Addresses of one name.
 const ADDRESSES_MAX: usize = 16;
 
@@ -19,18 +21,19 @@ const ADDRESSES_MAX: usize = 16;
 pub struct Names(BTreeMap<String, Vec<IpAddr>>);
 
 impl Names {
-    /// Asks for every name of `hosts`, one after the other; those without an answer are left out.
+    /// Asks for every name of `hosts`, a few at a time; those without an answer are left out.
     pub fn resolve(hosts: &[Host]) -> Self {
         let names =
             hosts.iter().map(|host| bare(&host.authority)).filter(|name| name.parse::<IpAddr>().is_err());
-        let mut found = BTreeMap::new();
-        for name in names {
-            if found.len() < NAMES_MAX && !found.contains_key(name) {
-                found.insert(name.to_owned(), ask(name));
-            }
-        }
-        found.retain(|_, addresses| !addresses.is_empty());
-        Self(found)
+        let names: BTreeSet<_> = names.collect();
+        let names: Vec<_> = names.into_iter().take(NAMES_MAX).collect();
+        // One name whose servers do not answer must not hold up the others for long.
+        let asked = std::thread::scope(|scope| {
+            let each = names.len().div_ceil(ASKING_MAX).max(1);
+            let asking: Vec<_> = names.chunks(each).map(|names| scope.spawn(|| ask_all(names))).collect();
+            asking.into_iter().filter_map(|asking| asking.join().ok()).flatten().collect()
+        });
+        Self(asked)
     }
 
     /// As [`Names::resolve`], but nothing when that takes longer than `patience`: the thread that asks
@@ -57,6 +60,11 @@ impl Names {
         })
     }
 
+    /// As what forwards to them wants it.
+    pub fn addresses_by_name(&self) -> BTreeMap<String, Vec<IpAddr>> {
+        self.0.clone()
+    }
+
     #[cfg(test)]
     pub(super) fn known(name: &str, address: IpAddr) -> Self {
         Self([(name.to_owned(), vec![address])].into())
@@ -77,10 +85,32 @@ impl Names {
     }
 }
 
-fn ask(name: &str) -> Vec<IpAddr> {
-    let found = (name, 0).to_socket_addrs();
-    found.map(|found| found.map(|address| address.ip()).take(ADDRESSES_MAX).collect()).unwrap_or_default()
+fn ask_all(names: &[&str]) -> Vec<(String, Vec<IpAddr>)> {
+    let asked = names.iter().map(|name| ((*name).to_owned(), ask(name)));
+    asked.filter(|(_, addresses)| !addresses.is_empty()).collect()
 }
+
+/// Its addresses that this host has a route to; all of them where it has none to any.
+fn ask(name: &str) -> Vec<IpAddr> {
+    let Ok(found) = (name, 0).to_socket_addrs() else { return Vec::new() };
+    let mut all: Vec<_> = found.map(|address| address.ip()).collect();
+    all.sort_unstable();
+    all.dedup();
+    let routed: Vec<_> = all.iter().copied().filter(|address| has_route(*address)).collect();
+    let mut addresses = if routed.is_empty() { all } else { routed };
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
+}
+
+/// Connecting a UDP socket sends nothing; it asks the routing table.
+fn has_route(address: IpAddr) -> bool {
+    let any: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address, DISCARD))).is_ok()
+}
+
+/// Any port would do.
+const DISCARD: u16 = 9;
 
 /// The host alone: without port and brackets.
 pub(super) fn bare(authority: &str) -> &str {

@@ -1,113 +1,67 @@
-//! Chooses among an API's upstreams: weighted round robin, interleaved at publish.
+//! Chooses among the addresses of an API's upstreams. What can be chosen from is laid out at publish and
+//! when a name's addresses change; a request touches atomics only.
 
-use std::net::SocketAddr;
+mod turns;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hyper::header::HeaderValue;
+use arc_swap::ArcSwap;
 
-use crate::model::Upstream;
+use super::target::Target;
+use super::upstreams::Upstreams;
+use crate::model::{Forwarding, Upstream};
 
-/// The turns of one API, shared by all workers.
+/// One API's upstreams, shared by all workers.
 pub(in crate::proxy) struct Balance {
-    targets: Vec<Target>,
-    /// Indexes of `targets`, as often as their weight says, spread evenly.
-    turns: Vec<usize>,
+    api: Arc<str>,
+    upstreams: Vec<Upstream>,
+    members: ArcSwap<Members>,
     next: AtomicUsize,
 }
 
-/// An upstream, ready to connect.
-pub(in crate::proxy) struct Target {
-    pub authority: Arc<str>,
-    /// Where the authority is an address; names are resolved at each connect.
-    pub address: Option<SocketAddr>,
-    pub host: HeaderValue,
-    pub path: Arc<str>,
+/// Who can be chosen, as the names stand now.
+struct Members {
+    targets: Vec<Arc<Target>>,
+    /// Indexes of `targets`, as often as their weight says, spread evenly.
+    turns: Vec<usize>,
 }
-
-/// Turns of a round at most; larger weights are scaled down.
-const TURNS_MAX: u64 = 1_024;
 
 impl Balance {
-    pub fn new(upstreams: &[Upstream]) -> Self {
-        let targets = upstreams.iter().map(Target::new).collect();
-        Self { targets, turns: interleave(upstreams), next: AtomicUsize::new(0) }
-    }
-
-    /// Whose turn it is; None without upstreams.
-    pub fn next(&self) -> Option<&Target> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.turns.len())?;
-        self.targets.get(*self.turns.get(turn)?)
-    }
-}
-
-impl Target {
-    fn new(upstream: &Upstream) -> Self {
-        let authority = Arc::clone(&upstream.authority);
-        let with_port =
-            if has_port(&authority) { Arc::clone(&authority) } else { format!("{authority}:80").into() };
+    pub fn new(api: &Arc<str>, forwarding: &Forwarding, known: &Upstreams) -> Self {
+        let members = Members::new(known.targets(api, &forwarding.upstreams));
         Self {
-            address: with_port.parse().ok(),
-            host: HeaderValue::from_str(&authority).unwrap_or(HeaderValue::from_static("")),
-            authority: with_port,
-            path: Arc::clone(&upstream.path),
+            api: Arc::clone(api),
+            upstreams: forwarding.upstreams.clone(),
+            members: ArcSwap::from_pointee(members),
+            next: AtomicUsize::new(0),
         }
+    }
+
+    /// Turns to the addresses that the names stand for now.
+    pub fn renew(&self, known: &Upstreams) {
+        let targets = known.targets(&self.api, &self.upstreams);
+        let present = self.members.load();
+        let ids = |targets: &[Arc<Target>]| targets.iter().map(|one| one.state.id).collect::<Vec<_>>();
+        if ids(&targets) == ids(&present.targets) {
+            return;
+        }
+        let shown: Vec<_> = targets.iter().map(|target| target.pool.to_string()).collect();
+        tracing::info!(api = %self.api, upstreams = ?shown, "upstreams have other addresses");
+        self.members.store(Arc::new(Members::new(targets)));
+    }
+
+    /// Whose turn it is; None where no upstream has an address.
+    pub fn next(&self) -> Option<Arc<Target>> {
+        let members = self.members.load();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(members.turns.len())?;
+        members.targets.get(*members.turns.get(turn)?).cloned()
     }
 }
 
-fn has_port(authority: &str) -> bool {
-    authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-}
-
-/// Smooth weighted round robin, as nginx spreads it: the one that waited longest for its weight is next.
-fn interleave(upstreams: &[Upstream]) -> Vec<usize> {
-    let sum: u64 = upstreams.iter().map(|upstream| u64::from(upstream.weight)).sum();
-    let scale = sum.div_ceil(TURNS_MAX).max(1);
-    let weights: Vec<i64> = upstreams
-        .iter()
-        .map(|upstream| i64::from(upstream.weight).div_euclid(scale.cast_signed()).max(1))
-        .collect();
-    let total: i64 = weights.iter().sum();
-    let mut waited = vec![0_i64; weights.len()];
-    let mut turns = Vec::new();
-    for _ in 0..total {
-        for (waited, weight) in waited.iter_mut().zip(&weights) {
-            *waited += weight;
-        }
-        let longest =
-            waited.iter().enumerate().max_by_key(|(idx, waited)| (**waited, std::cmp::Reverse(*idx)));
-        let Some(chosen) = longest.map(|(idx, _)| idx) else { break };
-        if let Some(waited) = waited.get_mut(chosen) {
-            *waited -= total;
-        }
-        turns.push(chosen);
-    }
-    turns
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_follow_the_weights_and_are_spread() {
-        for (weights, expected) in [
-            (&[1][..], &[0][..]),
-            (&[1, 1], &[0, 1]),
-            (&[5, 1, 1], &[0, 0, 1, 0, 2, 0, 0]),
-            (&[2, 1], &[0, 1, 0]),
-        ] {
-            let upstreams: Vec<_> = weights
-                .iter()
-                .map(|weight| Upstream { authority: "127.0.0.1:1".into(), path: "".into(), weight: *weight })
-                .collect();
-            assert_eq!(interleave(&upstreams), expected, "{weights:?}");
-        }
-        let heavy = [4_000_000_000, 1].map(|weight| Upstream {
-            authority: "a.example".into(),
-            path: "".into(),
-            weight,
-        });
-        assert!(interleave(&heavy).len() <= 1_026);
+impl Members {
+    fn new(targets: Vec<Arc<Target>>) -> Self {
+        let weights: Vec<_> = targets.iter().map(|target| target.weight).collect();
+        Self { turns: turns::interleave(&weights), targets }
     }
 }

@@ -1,4 +1,4 @@
-//! A worker's idle connections to upstreams, by authority. Nothing here is shared between threads.
+//! A worker's idle connections to upstreams, by address. Nothing here is shared between threads.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use crate::proxy::respond::Fault;
 /// Idle connections kept for one upstream by one worker.
 pub const IDLE_MAX: usize = 128;
 /// Upstreams with idle connections; beyond it all are let go (reloads with other upstreams).
-const AUTHORITIES_MAX: usize = 1_024;
+const POOLS_MAX: usize = 1_024;
 
 /// All of a worker's idle connections.
 pub(in crate::proxy) struct Pools {
@@ -32,7 +32,7 @@ pub(in crate::proxy) struct Pools {
 
 /// A connection in use.
 pub(in crate::proxy) struct Connection {
-    authority: Arc<str>,
+    pool: Arc<str>,
     sender: SendRequest<RequestBody>,
     reused: bool,
 }
@@ -66,20 +66,17 @@ impl Pools {
     /// The connection that was used last and is still open.
     pub fn take(&self, target: &Target) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        let senders = idle.get_mut(&target.authority)?;
+        let senders = idle.get_mut(&target.pool)?;
         while let Some(sender) = senders.pop() {
             if !sender.is_closed() {
-                return Some(Connection { authority: Arc::clone(&target.authority), sender, reused: true });
+                return Some(Connection { pool: Arc::clone(&target.pool), sender, reused: true });
             }
         }
         None
     }
 
     pub async fn connect(&self, target: &Target) -> io::Result<Connection> {
-        let stream = match target.address {
-            Some(address) => TcpStream::connect(address).await?,
-            None => TcpStream::connect(&*target.authority).await?,
-        };
+        let stream = TcpStream::connect(target.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(self.header_bytes)
@@ -87,7 +84,7 @@ impl Pools {
             .await
             .map_err(io::Error::other)?;
         drive(connection);
-        Ok(Connection { authority: Arc::clone(&target.authority), sender, reused: false })
+        Ok(Connection { pool: Arc::clone(&target.pool), sender, reused: false })
     }
 
     fn put(&self, connection: Connection) {
@@ -95,10 +92,10 @@ impl Pools {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() >= AUTHORITIES_MAX && !idle.contains_key(&connection.authority) {
+        if idle.len() >= POOLS_MAX && !idle.contains_key(&connection.pool) {
             idle.clear();
         }
-        let senders = idle.entry(connection.authority).or_default();
+        let senders = idle.entry(connection.pool).or_default();
         if senders.len() < IDLE_MAX {
             senders.push(connection.sender);
         }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
 use crate::plane::{BanReason, Bans, Plane, now_ns};
-use crate::proxy::{Shared, SharedParts, Snapshot, worker};
+use crate::proxy::{Shared, SharedParts, Snapshot, Upstreams, worker};
 use crate::telemetry::metrics::Metrics;
 use crate::{config, model};
 
@@ -27,6 +27,7 @@ const KEYS: &str = "[[key]]\nname = \"first\"\nsha256 = \"7692c3ad3540bb803c020b
 
 pub struct Gateway {
     port: u16,
+    pub shared: Arc<Shared>,
     bans: Arc<Bans>,
     offenders: RefCell<mpsc::Receiver<Offender>>,
     drain: watch::Sender<bool>,
@@ -42,6 +43,7 @@ impl Gateway {
         let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{text}");
         let config = config::parse(&text, &folder.path().join("weir.toml"), Path::new("s")).unwrap();
         let metrics = Metrics::default();
+        let upstreams = Arc::new(Upstreams::default());
         let bans = Arc::new(Bans::in_process(64));
         let (sender, offenders) = mpsc::channel(16);
         let shared = Arc::new(Shared::new(SharedParts {
@@ -50,11 +52,13 @@ impl Gateway {
                 &config.proxy,
                 PrefixSet::of(config.kernel.allowed()),
                 &config.limit,
+                &upstreams,
                 &metrics,
             ),
             plane: Arc::new(Plane::new(None, 4_096)),
             bans: Arc::clone(&bans),
             shedder: Arc::new(Shedder::new(config.limit.shed.clone(), sender)),
+            upstreams,
             metrics,
             prove_by_accept: false,
         }));
@@ -62,8 +66,9 @@ impl Gateway {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (drain, draining) = watch::channel(false);
-        let thread = std::thread::spawn(move || worker(vec![listener], shared, draining));
-        Self { port, bans, offenders: RefCell::new(offenders), drain, thread: Some(thread) }
+        let served = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || worker(vec![listener], served, draining));
+        Self { port, shared, bans, offenders: RefCell::new(offenders), drain, thread: Some(thread) }
     }
 
     pub fn connect(&self) -> Option<TcpStream> {
@@ -154,6 +159,12 @@ impl Upstream {
         Self::start(|_| Manner::KeepAlive(answer.to_owned()))
     }
 
+    /// As [`Upstream::answering`], at an address and port of its own choice; None where that is taken.
+    pub fn answering_at(address: &str, port: u16, answer: &str) -> Option<Self> {
+        let listener = TcpListener::bind((address, port)).ok()?;
+        Some(Self::start_at(listener, |_| Manner::KeepAlive(answer.to_owned())))
+    }
+
     pub fn answering_and_closing(answer: &str) -> Self {
         Self::start(|_| Manner::AnswerAndClose(answer.to_owned()))
     }
@@ -176,7 +187,10 @@ impl Upstream {
     }
 
     fn start(manner: impl FnOnce(Arc<Mutex<Receiver<()>>>) -> Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(TcpListener::bind("127.0.0.1:0").unwrap(), manner)
+    }
+
+    fn start_at(listener: TcpListener, manner: impl FnOnce(Arc<Mutex<Receiver<()>>>) -> Manner) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (heads, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
         let (told, seen) = channel();

@@ -1,0 +1,85 @@
+//! What outlives a snapshot: the addresses that upstreams' names stand for, and what is counted of each
+//! address. Read at publish and when names change, never on a request's path. It asks nobody: the
+//! control side tells it what names stand for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::target::{Target, TargetState, host_and_port};
+use crate::model::Upstream;
+
+/// Addresses by name. A name without one is left out.
+pub type Addresses = BTreeMap<String, Vec<IpAddr>>;
+
+/// Addresses of one API's upstreams together; further ones are not used.
+pub(super) const TARGETS_MAX: usize = 1_024;
+
+/// Of the process.
+#[derive(Default)]
+pub struct Upstreams {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    addresses: Addresses,
+    states: HashMap<StateKey, Weak<TargetState>>,
+    next_id: u64,
+}
+
+/// An API, its upstream as it is written, an address of that.
+type StateKey = (Arc<str>, Arc<str>, SocketAddr);
+
+impl Upstreams {
+    /// Takes over what is newer; a name without an answer keeps its old one.
+    pub fn learn(&self, newer: Addresses) {
+        self.locked().addresses.extend(newer);
+    }
+
+    /// Every address of the upstreams of `api`, in the order in which they are written.
+    pub(super) fn targets(&self, api: &Arc<str>, upstreams: &[Upstream]) -> Vec<Arc<Target>> {
+        let mut known = self.locked();
+        known.states.retain(|_, state| state.strong_count() > 0);
+        let mut targets = Vec::new();
+        for upstream in upstreams {
+            for address in known.addresses_of(&upstream.authority) {
+                let state = known.state((Arc::clone(api), Arc::clone(&upstream.authority), address));
+                targets.push(Arc::new(Target::new(upstream, address, state)));
+            }
+        }
+        if targets.len() > TARGETS_MAX {
+            tracing::warn!(%api, addresses = targets.len(), "more addresses than are used");
+            targets.truncate(TARGETS_MAX);
+        }
+        targets
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Sorted, so that the order in which a name server tells them changes nothing.
+    fn addresses_of(&self, authority: &str) -> Vec<SocketAddr> {
+        let (host, port) = host_and_port(authority);
+        let mut addresses = match host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.addresses.get(host).cloned().unwrap_or_default(),
+        };
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+    }
+
+    fn state(&mut self, key: StateKey) -> Arc<TargetState> {
+        if let Some(state) = self.states.get(&key).and_then(Weak::upgrade) {
+            return state;
+        }
+        self.next_id += 1;
+        let state = Arc::new(TargetState { id: self.next_id });
+        self.states.insert(key, Arc::downgrade(&state));
+        state
+    }
+}
