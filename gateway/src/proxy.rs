@@ -36,6 +36,6 @@ mod tests;
 pub use accept::{Shared, SharedParts, TLS_WRITE_BYTES, worker};
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
-pub use forward::{Addresses, IDLE_MAX, Upstreams};
+pub use forward::{Addresses, IDLE_MAX, TargetFacts, UpstreamFacts, Upstreams};
 pub use snapshot::Snapshot;
 pub use tls::{Certificate, CertificateFacts, ClientAuth, MinVersion, SuiteName, Tls, TlsFault, TlsParts};

@@ -58,8 +58,11 @@ fn api(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Api> 
 fn answer(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Answer> {
     let raw = spanned.get_ref();
     match (&raw.respond, &raw.upstreams) {
-        (Some(respond), None) => Some(Answer::Respond(static_answer(compiler, respond.get_ref())?)),
-        (None, Some(upstreams)) => Some(Answer::Forward(upstreams::forwarding(compiler, upstreams))),
+        (Some(respond), None) => {
+            upstreams::refuse_all(compiler, raw);
+            Some(Answer::Respond(static_answer(compiler, respond.get_ref())?))
+        }
+        (None, Some(upstreams)) => Some(Answer::Forward(upstreams::forwarding(compiler, raw, upstreams))),
         (Some(respond), Some(_)) => {
             compiler.findings.at(respond.span(), "an API has `respond` or `upstreams`, not both");
             None

@@ -206,10 +206,41 @@ pub struct Api {
     pub listen_path: Spanned<String>,
     pub strip_listen_path: Flag,
     pub upstreams: Option<Spanned<Vec<Spanned<Value>>>>,
+    pub balance: Any,
+    pub slow_start: Text,
+    pub eject: Option<Spanned<Eject>>,
+    pub in_flight: Option<Spanned<InFlight>>,
+    pub retry: Option<Spanned<Retry>>,
     pub respond: Option<Spanned<Respond>>,
     pub auth: Option<Spanned<Auth>>,
     #[serde(default)]
     pub limits: Vec<LimitRow>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eject {
+    pub failures: Number,
+    pub statuses: Option<Vec<Spanned<u64>>>,
+    pub time: Text,
+    pub most: Text,
+    pub percent: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InFlight {
+    pub most: Number,
+    pub queue: Number,
+    pub wait: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    pub times: Number,
+    pub percent: Number,
+    pub reserve: Number,
 }
 
 #[derive(Debug, Deserialize)]

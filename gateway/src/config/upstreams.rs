@@ -3,15 +3,111 @@
 use toml::{Spanned, Value};
 
 use super::compile::{Compiler, not_supported};
-use crate::model::{Forwarding, Upstream};
+use super::raw;
+use crate::model::{Admit, BalanceBy, Eject, Forwarding, Retry, Upstream};
 
 const WEIGHT_MAX: i64 = 1_000;
 
-pub(super) fn forwarding(compiler: &mut Compiler<'_>, raw: &Spanned<Vec<Spanned<Value>>>) -> Forwarding {
-    if raw.get_ref().is_empty() {
-        compiler.findings.at(raw.span(), "`upstreams` names at least one");
+/// Of `in_flight`: more than descriptors allow.
+const IN_FLIGHT_MAX: u64 = 1 << 20;
+/// Each waits with its connection, its request half read.
+const QUEUE_MAX: u64 = 65_536;
+const RETRIES_MAX: u64 = 5;
+const RESERVE_MAX: u64 = 100_000;
+const FAILURES_MAX: u64 = 1_000;
+
+pub(super) fn forwarding(
+    compiler: &mut Compiler<'_>,
+    raw: &raw::Api,
+    upstreams: &Spanned<Vec<Spanned<Value>>>,
+) -> Forwarding {
+    if upstreams.get_ref().is_empty() {
+        compiler.findings.at(upstreams.span(), "`upstreams` names at least one");
     }
-    Forwarding { upstreams: raw.get_ref().iter().filter_map(|raw| upstream(compiler, raw)).collect() }
+    Forwarding {
+        upstreams: upstreams.get_ref().iter().filter_map(|raw| upstream(compiler, raw)).collect(),
+        balance: balance(compiler, raw.balance.as_ref()),
+        slow_start: raw.slow_start.as_ref().and_then(|time| compiler.time(time)).unwrap_or_default(),
+        eject: eject(compiler, raw.eject.as_ref().map(Spanned::get_ref)),
+        admit: admit(compiler, raw.in_flight.as_ref().map(Spanned::get_ref)),
+        retry: retry(compiler, raw.retry.as_ref().map(Spanned::get_ref)),
+    }
+}
+
+/// Of an API that answers by itself.
+pub(super) fn refuse_all(compiler: &mut Compiler<'_>, raw: &raw::Api) {
+    let spans = [
+        raw.balance.as_ref().map(Spanned::span),
+        raw.slow_start.as_ref().map(Spanned::span),
+        raw.eject.as_ref().map(Spanned::span),
+        raw.in_flight.as_ref().map(Spanned::span),
+        raw.retry.as_ref().map(Spanned::span),
+    ];
+    for span in spans.into_iter().flatten() {
+        compiler.findings.at(span, "this says how `upstreams` are used, and there are none");
+    }
+}
+
+/// A word, or `{ header_hash = "NAME" }`.
+fn balance(compiler: &mut Compiler<'_>, raw: Option<&Spanned<Value>>) -> BalanceBy {
+    let Some(raw) = raw else { return BalanceBy::default() };
+    let header = |table: &toml::Table| {
+        let name = table.get("header_hash")?.as_str()?;
+        let is_name = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        (table.len() == 1 && is_name).then(|| BalanceBy::HeaderHash(name.to_ascii_lowercase().into()))
+    };
+    let found = match raw.get_ref() {
+        Value::String(word) => match word.as_str() {
+            "round_robin" => Some(BalanceBy::RoundRobin),
+            "least_pending" => Some(BalanceBy::LeastPending),
+            "client_hash" => Some(BalanceBy::ClientHash),
+            _ => None,
+        },
+        Value::Table(table) => header(table),
+        _ => None,
+    };
+    if found.is_none() {
+        let message = "`balance` is round_robin, least_pending, client_hash or { header_hash = \"NAME\" }";
+        compiler.findings.at(raw.span(), message);
+    }
+    found.unwrap_or_default()
+}
+
+fn eject(compiler: &mut Compiler<'_>, raw: Option<&raw::Eject>) -> Eject {
+    let mut eject = Eject::default();
+    let Some(raw) = raw else { return eject };
+    eject.failures = compiler.within(&raw.failures, "failures", 0..=FAILURES_MAX).unwrap_or(eject.failures);
+    eject.percent = compiler.within(&raw.percent, "percent", 0..=100).unwrap_or(eject.percent);
+    if let Some(statuses) = &raw.statuses {
+        let statuses = statuses.iter().filter_map(|raw| compiler.number(raw, "statuses", 500..=599));
+        eject.statuses = statuses.filter_map(|status| u16::try_from(status).ok()).collect();
+    }
+    for (text, field) in [(&raw.time, &mut eject.time), (&raw.most, &mut eject.most)] {
+        *field = text.as_ref().and_then(|text| compiler.time(text)).unwrap_or(*field);
+    }
+    if let Some(time) = raw.time.as_ref().or(raw.most.as_ref()).filter(|_| eject.most < eject.time) {
+        compiler.findings.at(time.span(), "`time` is longer than `most`");
+    }
+    eject
+}
+
+fn admit(compiler: &mut Compiler<'_>, raw: Option<&raw::InFlight>) -> Admit {
+    let mut admit = Admit::default();
+    let Some(raw) = raw else { return admit };
+    admit.in_flight = compiler.within(&raw.most, "most", 1..=IN_FLIGHT_MAX).unwrap_or(admit.in_flight);
+    admit.queue = compiler.within(&raw.queue, "queue", 0..=QUEUE_MAX).unwrap_or(admit.queue);
+    admit.wait = raw.wait.as_ref().and_then(|wait| compiler.time(wait)).unwrap_or(admit.wait);
+    admit
+}
+
+fn retry(compiler: &mut Compiler<'_>, raw: Option<&raw::Retry>) -> Retry {
+    let mut retry = Retry::default();
+    let Some(raw) = raw else { return retry };
+    retry.times = compiler.within(&raw.times, "times", 0..=RETRIES_MAX).unwrap_or(retry.times);
+    retry.percent = compiler.within(&raw.percent, "percent", 0..=100).unwrap_or(retry.percent);
+    retry.reserve = compiler.within(&raw.reserve, "reserve", 0..=RESERVE_MAX).unwrap_or(retry.reserve);
+    retry
 }
 
 /// `"http://host:port/path"` or `{ url, weight }`.

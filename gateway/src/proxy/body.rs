@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::forward::Returning;
+use super::forward::{Pending, Returning};
 
 /// Of a response: ours, or the upstream's as it comes.
 pub(super) enum Body {
@@ -23,9 +23,21 @@ pub(super) enum Body {
 pub(super) struct Upstream {
     pub incoming: Incoming,
     pub returning: Option<Returning>,
+    /// In flight until the body's end.
+    pub pending: Option<Pending>,
 }
 
 impl Body {
+    /// Counts as in flight until its end.
+    pub fn counted(mut self, pending: Pending) -> Self {
+        if let Self::Upstream(upstream) = &mut self
+            && !upstream.incoming.is_end_stream()
+        {
+            upstream.pending = Some(pending);
+        }
+        self
+    }
+
     pub fn full(bytes: Bytes) -> Self {
         if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
     }
@@ -75,6 +87,7 @@ impl Upstream {
         if let Some(returning) = self.returning.take() {
             returning.give_back();
         }
+        self.pending = None;
     }
 }
 

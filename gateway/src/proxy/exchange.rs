@@ -14,9 +14,9 @@ use super::client::{Identified, identify};
 use super::connection::Connection;
 use super::dispatch::normalise;
 use super::filter::Facts;
-use super::forward::{Forward, Hop, to_upstream, upstream_uri};
+use super::forward::{Forward, Hop, to_upstream};
 use super::head;
-use super::respond::{Fault, Rejection, fault, reject};
+use super::respond::{Rejection, fault, reject};
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use crate::model::ClientKey;
 use crate::plane::now_ns;
@@ -117,24 +117,25 @@ async fn answer(
         ServedAnswer::Respond(prepared) => return prepared.respond(),
         ServedAnswer::Forward(balance) => balance,
     };
-    let Some(target) = balance.next() else { return fault(Fault::NoAddress) };
     let (mut head, incoming) = request.into_parts();
     if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok()) {
         // RFC 9112 section 3.2.2: it takes the place of what Host said.
         head.headers.insert(HOST, named);
     }
-    head.uri = upstream_uri(&served.api, &target, &head.uri);
+    let key = balance.key(&head.headers, from.client.key);
     head.version = hyper::Version::HTTP_11;
-    let hop = Hop {
-        peer: over.peer.to_canonical(),
-        peer_is_trusted: from.peer_is_trusted,
-        scheme: over.scheme,
-        host: &target.host,
-    };
+    let peer = over.peer.to_canonical();
+    let hop = Hop { peer, peer_is_trusted: from.peer_is_trusted, scheme: over.scheme };
     to_upstream(&mut head.headers, &hop);
     let body = RequestBody::new(incoming, snapshot.bounds.body_bytes, snapshot.timeouts.request_body_idle);
-    let forward = Forward { pools: &worker.pools, timeouts: &snapshot.timeouts, metrics: &served.metrics };
-    let sent = forward.send(&target, Request::from_parts(head, body)).await;
+    let forward = Forward {
+        api: &served.api,
+        balance,
+        pools: &worker.pools,
+        timeouts: &snapshot.timeouts,
+        metrics: &served.metrics,
+    };
+    let sent = forward.send(key, Request::from_parts(head, body)).await;
     sent.unwrap_or_else(fault)
 }
 

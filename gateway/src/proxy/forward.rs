@@ -1,11 +1,21 @@
 //! Sends a request to an upstream and its answer back: choose, connect or reuse, send, wait for the
-//! head, all bounded in time. Bodies stream both ways.
+//! head, all bounded in time; another upstream where one failed. Bodies stream both ways.
+
+mod retry;
 
 mod balance;
 
+mod budget;
+
+mod group;
+
 mod headers;
 
+mod health;
+
 mod pool;
+
+mod queue;
 
 mod target;
 
@@ -19,54 +29,41 @@ use hyper::{Method, Request, Response, Uri};
 use tokio::time::timeout;
 
 use self::pool::{Connection, Sending};
+use self::retry::Failed;
 use super::Timeouts;
 use super::body::{Body, RequestBody, Upstream};
 use super::respond::Fault;
+use crate::model::Api;
 use crate::telemetry::metrics::ApiMetrics;
 
 pub(super) use self::balance::Balance;
+pub use self::balance::{TargetFacts, UpstreamFacts};
 pub(super) use self::headers::{Hop, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_MAX;
 pub(super) use self::pool::{Pools, Returning};
-pub(super) use self::target::Target;
+pub(super) use self::target::{Pending, Target};
 pub use self::upstreams::{Addresses, Upstreams};
-pub(super) use self::uri::upstream_uri;
+use self::uri::upstream_uri;
 
-/// One worker's way to upstreams.
+/// One worker's way to an API's upstreams.
 pub(super) struct Forward<'a> {
+    pub api: &'a Api,
+    pub balance: &'a Balance,
     pub pools: &'a Rc<Pools>,
     pub timeouts: &'a Timeouts,
     pub metrics: &'a ApiMetrics,
 }
 
 impl Forward<'_> {
-    /// The upstream's answer, its head read, its body to come.
-    pub async fn send(
-        &self,
-        target: &Target,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Fault> {
-        let exchanged = self.exchange(target, request).await;
-        if let Err(fault) = &exchanged {
-            match fault {
-                Fault::ConnectFailed => self.metrics.connect_failed.inc(),
-                Fault::ConnectTimeout => self.metrics.connect_timeout.inc(),
-                Fault::ResponseTimeout => self.metrics.response_timeout.inc(),
-                Fault::Broken => self.metrics.broken.inc(),
-                Fault::NoAddress | Fault::RequestBody => 0,
-            };
-        }
-        exchanged
-    }
-
+    /// One attempt; whether a further one can follow decides whether the request is kept for it.
     async fn exchange(
         &self,
         target: &Target,
         request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Fault> {
+        may_follow: bool,
+    ) -> Result<Response<Body>, Failed> {
         let Some(mut pooled) = self.pools.take(target) else {
-            let fresh = self.connect(target).await?;
-            return self.attempt(fresh, request).await.map_err(|failed| failed.fault);
+            return self.exchange_fresh(target, request, may_follow).await;
         };
         // The upstream may close a connection just as we take it: what it surely did not act on is sent again.
         let again = copy_if_repeatable(&request);
@@ -75,11 +72,29 @@ impl Forward<'_> {
             Ok(response) => return Ok(response),
             Err(failed) => failed,
         };
-        let Some(request) = failed.unsent.or(again.filter(|_| failed.before_answer)) else {
-            return Err(failed.fault);
+        let before_answer = failed.before_answer;
+        match failed.unsent.or(again.filter(|_| before_answer)) {
+            Some(request) => self.exchange_fresh(target, request, may_follow).await,
+            None => Err(Failed::for_good(failed.fault)),
+        }
+    }
+
+    async fn exchange_fresh(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+        may_follow: bool,
+    ) -> Result<Response<Body>, Failed> {
+        let fresh = match self.connect(target).await {
+            Ok(fresh) => fresh,
+            Err(fault) => return Err(Failed { fault, again: Some(request) }),
         };
-        let fresh = self.connect(target).await?;
-        self.attempt(fresh, request).await.map_err(|failed| failed.fault)
+        let again = may_follow.then(|| copy_if_repeatable(&request)).flatten();
+        let attempt = self.attempt(fresh, request).await;
+        attempt.map_err(|failed| {
+            let broken = again.filter(|_| failed.fault == Fault::Broken);
+            Failed { fault: failed.fault, again: failed.unsent.or(broken) }
+        })
     }
 
     async fn connect(&self, target: &Target) -> Result<Connection, Fault> {
@@ -113,7 +128,10 @@ impl Forward<'_> {
         {
             returning.give_back();
         }
-        Ok(Response::from_parts(head, Body::Upstream(Box::new(Upstream { incoming, returning }))))
+        Ok(Response::from_parts(
+            head,
+            Body::Upstream(Box::new(Upstream { incoming, returning, pending: None })),
+        ))
     }
 }
 

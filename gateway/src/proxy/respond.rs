@@ -31,6 +31,10 @@ pub(super) enum Rejection {
 pub(super) enum Fault {
     #[error("the upstream's name has no address")]
     NoAddress,
+    #[error("every upstream has as many requests as it may, and as many wait as may")]
+    QueueFull,
+    #[error("every upstream had as many requests as it may for too long")]
+    QueueTimeout,
     #[error("the upstream refused the connection")]
     ConnectFailed,
     #[error("the upstream did not take the connection in time")]
@@ -107,11 +111,19 @@ pub(super) fn fault(fault: Fault) -> Response<Body> {
     let (status, title) = match fault {
         Fault::NoAddress | Fault::ConnectFailed | Fault::Broken => (StatusCode::BAD_GATEWAY, "Bad gateway"),
         Fault::ConnectTimeout | Fault::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout"),
+        Fault::QueueFull | Fault::QueueTimeout => return overloaded(&fault.to_string()),
         Fault::RequestBody => {
             return closing(problem(StatusCode::BAD_REQUEST, "Bad request", &fault.to_string()));
         }
     };
     problem(status, title, &fault.to_string())
+}
+
+/// Beyond what upstreams may have: it may be otherwise at once.
+fn overloaded(detail: &str) -> Response<Body> {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", detail);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn limited(refusal: &Refusal) -> Response<Body> {

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::dispatch::Routes;
 use super::filter::Chain;
-use super::forward::{Balance, Upstreams};
+use super::forward::{Balance, UpstreamFacts, Upstreams};
 use super::respond::Prepared;
 use super::{Bounds, Config, Listener, Timeouts};
 use crate::limit::{self, ClientLimit};
@@ -85,6 +85,15 @@ impl Snapshot {
 
     pub(super) fn listener(&self, idx: ListenerIdx) -> Option<&Listener> {
         self.listeners.get(idx.0)
+    }
+
+    /// Of every API that forwards.
+    pub fn upstreams(&self, now_ns: u64) -> Vec<UpstreamFacts> {
+        let forwarding = self.apis.iter().filter_map(|served| match &served.answer {
+            ServedAnswer::Forward(balance) => Some(balance.facts(now_ns)),
+            ServedAnswer::Respond(_) => None,
+        });
+        forwarding.collect()
     }
 
     /// Turns to the addresses that upstreams' names stand for now.

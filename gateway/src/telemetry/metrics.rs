@@ -27,6 +27,8 @@ pub struct Metrics {
     requests: Family<RequestLabel, Counter>,
     durations: Family<ApiLabel, Histogram, fn() -> Histogram>,
     upstream_faults: Family<FaultLabel, Counter>,
+    retries: Family<ApiLabel, Counter>,
+    retries_refused: Family<ApiLabel, Counter>,
 }
 
 /// One API's handles, looked up at publish.
@@ -40,6 +42,13 @@ pub struct ApiMetrics {
     pub connect_timeout: Counter,
     pub response_timeout: Counter,
     pub broken: Counter,
+    pub no_address: Counter,
+    pub queue_full: Counter,
+    pub queue_timeout: Counter,
+    /// Attempts at another upstream.
+    pub retries: Counter,
+    /// Those that the budget did not allow.
+    pub retries_refused: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -90,6 +99,8 @@ impl Default for Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(duration_buckets),
             upstream_faults: Family::default(),
+            retries: Family::default(),
+            retries_refused: Family::default(),
         };
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register(
@@ -113,8 +124,18 @@ impl Default for Metrics {
         );
         registry.register(
             "upstream_faults",
-            "Exchanges that the upstream failed, by API and fault",
+            "Attempts that an upstream failed, or that none could be chosen for, by API and fault",
             metrics.upstream_faults.clone(),
+        );
+        registry.register(
+            "upstream_retries",
+            "Attempts at another upstream, by API",
+            metrics.retries.clone(),
+        );
+        registry.register(
+            "upstream_retries_refused",
+            "Retries that the API's budget did not allow",
+            metrics.retries_refused.clone(),
         );
         *metrics.locked() = registry;
         metrics
@@ -156,6 +177,11 @@ impl Metrics {
             connect_timeout: fault("connect_timeout"),
             response_timeout: fault("response_timeout"),
             broken: fault("broken"),
+            no_address: fault("no_address"),
+            queue_full: fault("queue_full"),
+            queue_timeout: fault("queue_timeout"),
+            retries: self.retries.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
+            retries_refused: self.retries_refused.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
         }
     }
 
@@ -221,6 +247,13 @@ pub mod collected {
         named("process_table_used", "Slots of the process table that were ever taken");
     pub const TABLE_REPLACED: Named =
         named("process_table_replaced", "Clients that made room while they still owed");
+    pub const UPSTREAMS: Named = named("upstreams", "Addresses of upstreams, by API and how they stand");
+    pub const UPSTREAM_IN_FLIGHT: Named =
+        named("upstream_in_flight", "Requests that an upstream is answering, by API");
+    pub const UPSTREAM_WAITING: Named =
+        named("upstream_waiting", "Requests that wait because every upstream of their API is full");
+    pub const UPSTREAM_EJECTIONS: Named =
+        named("upstream_ejections", "Addresses left out because their answers failed, by API");
     pub const BANS: Named = named("bans", "Bans that hold");
     pub const BANS_CAPACITY: Named = named("bans_capacity", "Bans that can hold at once");
     pub const CEILING: Named = named("memory_ceiling_bytes", "Most memory that the configuration can take");

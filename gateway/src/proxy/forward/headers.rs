@@ -33,12 +33,10 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// The hop that a request came over.
-pub(in crate::proxy) struct Hop<'a> {
+pub(in crate::proxy) struct Hop {
     pub peer: IpAddr,
     pub peer_is_trusted: bool,
     pub scheme: Scheme,
-    /// Host of the upstream.
-    pub host: &'a HeaderValue,
 }
 
 /// Everything that Connection lists, and what is hop-by-hop without being listed.
@@ -60,13 +58,12 @@ pub(in crate::proxy) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a client's headers the upstream's.
-pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    let host = headers.insert(HOST, hop.host.clone());
+/// Makes a client's headers the upstreams'; Host is each one's own.
+pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop) {
+    let host = headers.remove(HOST);
     strip_hop_by_hop(headers);
     // 100 Continue is between us and the client; the body is sent on as it comes.
     headers.remove(EXPECT);
-    headers.insert(HOST, hop.host.clone());
     if !hop.peer_is_trusted {
         remove_strangers(headers);
     }
@@ -100,7 +97,7 @@ fn is_strangers(name: &str) -> bool {
 }
 
 /// A trusted peer's list with the peer behind it; a stranger's is replaced.
-fn forwarded_chain(headers: &HeaderMap, hop: &Hop<'_>) -> HeaderValue {
+fn forwarded_chain(headers: &HeaderMap, hop: &Hop) -> HeaderValue {
     use std::fmt::Write as _;
 
     let mut chain = String::with_capacity(48);

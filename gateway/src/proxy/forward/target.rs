@@ -3,21 +3,27 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hyper::header::HeaderValue;
 
+use super::group::Group;
+use super::health::Health;
 use crate::model::Upstream;
 
 /// Where a request can go.
 pub(in crate::proxy) struct Target {
     /// Authority and address, the name of its connections' pool.
     pub pool: Arc<str>,
+    /// As it is written.
+    pub upstream: Arc<str>,
     pub address: SocketAddr,
     pub host: HeaderValue,
     pub path: Arc<str>,
     /// At least 1.
     pub weight: u32,
     pub state: Arc<TargetState>,
+    pub(super) group: Arc<Group>,
 }
 
 /// What is counted of one address of one API's upstream, by all workers.
@@ -25,18 +31,62 @@ pub(in crate::proxy) struct Target {
 pub(in crate::proxy) struct TargetState {
     /// Unique in the process.
     pub id: u64,
+    pub(super) health: Health,
+    in_flight: AtomicU32,
 }
 
+/// A request's place at its target: from the choice to the end of the answer's body.
+pub(in crate::proxy) struct Pending(Arc<Target>);
+
 impl Target {
-    pub fn new(upstream: &Upstream, address: SocketAddr, state: Arc<TargetState>) -> Self {
+    pub(super) fn new(
+        upstream: &Upstream,
+        address: SocketAddr,
+        state: Arc<TargetState>,
+        group: Arc<Group>,
+    ) -> Self {
         Self {
             pool: format!("{}/{address}", upstream.authority).into(),
+            upstream: Arc::clone(&upstream.authority),
             address,
             host: HeaderValue::from_str(&upstream.authority).unwrap_or(HeaderValue::from_static("")),
             path: Arc::clone(&upstream.path),
             weight: upstream.weight,
             state,
+            group,
         }
+    }
+
+    /// A place, unless all `most` are taken.
+    pub fn take(self: &Arc<Self>, most: u32) -> Option<Pending> {
+        if self.state.in_flight.fetch_add(1, Ordering::SeqCst) >= most {
+            self.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        }
+        Some(Pending(Arc::clone(self)))
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.state.in_flight.load(Ordering::SeqCst)
+    }
+}
+
+impl TargetState {
+    pub(super) fn new(id: u64, health: Health) -> Self {
+        Self { id, health, in_flight: AtomicU32::new(0) }
+    }
+}
+
+impl Pending {
+    pub fn target(&self) -> &Arc<Target> {
+        &self.0
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.0.group.queue.one_left();
     }
 }
 

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::group::Group;
+use super::health::Health;
 use super::target::{Target, TargetState, host_and_port};
 use crate::model::Upstream;
+use crate::plane::now_ns;
 
 /// Addresses by name. A name without one is left out.
 pub type Addresses = BTreeMap<String, Vec<IpAddr>>;
@@ -25,6 +28,7 @@ pub struct Upstreams {
 struct Known {
     addresses: Addresses,
     states: HashMap<StateKey, Weak<TargetState>>,
+    groups: HashMap<Arc<str>, Weak<Group>>,
     next_id: u64,
 }
 
@@ -37,22 +41,29 @@ impl Upstreams {
         self.locked().addresses.extend(newer);
     }
 
-    /// Every address of the upstreams of `api`, in the order in which they are written.
-    pub(super) fn targets(&self, api: &Arc<str>, upstreams: &[Upstream]) -> Vec<Arc<Target>> {
+    /// Every address of the upstreams of `api`, in the order in which they are written, and what they share.
+    pub(super) fn of(&self, api: &Arc<str>, upstreams: &[Upstream]) -> (Arc<Group>, Vec<Arc<Target>>) {
         let mut known = self.locked();
         known.states.retain(|_, state| state.strong_count() > 0);
+        known.groups.retain(|_, group| group.strong_count() > 0);
+        let present = known.groups.get(api).and_then(Weak::upgrade);
+        // Who joins others grows to its share; those who start together have it.
+        let health = || present.as_ref().map_or_else(Health::default, |_| Health::since(now_ns()));
+        let group = present.clone().unwrap_or_default();
+        known.groups.insert(Arc::clone(api), Arc::downgrade(&group));
         let mut targets = Vec::new();
         for upstream in upstreams {
             for address in known.addresses_of(&upstream.authority) {
-                let state = known.state((Arc::clone(api), Arc::clone(&upstream.authority), address));
-                targets.push(Arc::new(Target::new(upstream, address, state)));
+                let key = (Arc::clone(api), Arc::clone(&upstream.authority), address);
+                let state = known.state(key, health);
+                targets.push(Arc::new(Target::new(upstream, address, state, Arc::clone(&group))));
             }
         }
         if targets.len() > TARGETS_MAX {
             tracing::warn!(%api, addresses = targets.len(), "more addresses than are used");
             targets.truncate(TARGETS_MAX);
         }
-        targets
+        (group, targets)
     }
 
     fn locked(&self) -> MutexGuard<'_, Known> {
@@ -73,12 +84,12 @@ impl Known {
         addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
     }
 
-    fn state(&mut self, key: StateKey) -> Arc<TargetState> {
+    fn state(&mut self, key: StateKey, health: impl Fn() -> Health) -> Arc<TargetState> {
         if let Some(state) = self.states.get(&key).and_then(Weak::upgrade) {
             return state;
         }
         self.next_id += 1;
-        let state = Arc::new(TargetState { id: self.next_id });
+        let state = Arc::new(TargetState::new(self.next_id, health()));
         self.states.insert(key, Arc::downgrade(&state));
         state
     }

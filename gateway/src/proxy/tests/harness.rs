@@ -1,6 +1,5 @@
 //! A worker on a thread, clients and upstreams of plain std sockets.
 
-use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -12,12 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::config::{self, Config};
 use crate::limit::{Offender, Shedder};
+use crate::model;
 use crate::model::PrefixSet;
 use crate::plane::{BanReason, Bans, Plane, now_ns};
 use crate::proxy::{Shared, SharedParts, Snapshot, Upstreams, worker};
 use crate::telemetry::metrics::Metrics;
-use crate::{config, model};
 
 /// Beyond it a test has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub struct Gateway {
     port: u16,
     pub shared: Arc<Shared>,
     bans: Arc<Bans>,
-    offenders: RefCell<mpsc::Receiver<Offender>>,
+    offenders: Mutex<mpsc::Receiver<Offender>>,
     drain: watch::Sender<bool>,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -37,24 +37,13 @@ pub struct Gateway {
 impl Gateway {
     /// One worker with the process table, under the rest of a weir.toml.
     pub fn start(text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("keys.toml"), KEYS).unwrap();
-        // Top-level tables may stand in any order; the listener is opened by us.
-        let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{text}");
-        let config = config::parse(&text, &folder.path().join("weir.toml"), Path::new("s")).unwrap();
+        let config = config(text);
         let metrics = Metrics::default();
         let upstreams = Arc::new(Upstreams::default());
         let bans = Arc::new(Bans::in_process(64));
         let (sender, offenders) = mpsc::channel(16);
         let shared = Arc::new(Shared::new(SharedParts {
-            snapshot: Snapshot::build(
-                &config.catalog,
-                &config.proxy,
-                PrefixSet::of(config.kernel.allowed()),
-                &config.limit,
-                &upstreams,
-                &metrics,
-            ),
+            snapshot: snapshot(&config, &upstreams, &metrics),
             plane: Arc::new(Plane::new(None, 4_096)),
             bans: Arc::clone(&bans),
             shedder: Arc::new(Shedder::new(config.limit.shed.clone(), sender)),
@@ -68,7 +57,14 @@ impl Gateway {
         let (drain, draining) = watch::channel(false);
         let served = Arc::clone(&shared);
         let thread = std::thread::spawn(move || worker(vec![listener], served, draining));
-        Self { port, shared, bans, offenders: RefCell::new(offenders), drain, thread: Some(thread) }
+        Self { port, shared, bans, offenders: Mutex::new(offenders), drain, thread: Some(thread) }
+    }
+
+    /// Publishes another configuration, as a reload does.
+    pub fn reload(&self, text: &str) {
+        let config = config(text);
+        let shared = &self.shared;
+        shared.publish(snapshot(&config, &shared.upstreams, &shared.metrics));
     }
 
     pub fn connect(&self) -> Option<TcpStream> {
@@ -93,7 +89,7 @@ impl Gateway {
     }
 
     pub fn offender(&self) -> Offender {
-        self.offenders.borrow_mut().blocking_recv().expect("the gateway lives")
+        self.offenders.lock().unwrap().blocking_recv().expect("the gateway lives")
     }
 
     pub fn ban(&self, offender: &Offender) {
@@ -122,6 +118,20 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.drain();
     }
+}
+
+/// The rest of a weir.toml behind a listener; top-level tables may stand in any order.
+fn config(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("keys.toml"), KEYS).unwrap();
+    // The listener is opened by us.
+    let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{text}");
+    config::parse(&text, &folder.path().join("weir.toml"), Path::new("s")).unwrap()
+}
+
+fn snapshot(config: &Config, upstreams: &Upstreams, metrics: &Metrics) -> Snapshot {
+    let allow = PrefixSet::of(config.kernel.allowed());
+    Snapshot::build(&config.catalog, &config.proxy, allow, &config.limit, upstreams, metrics)
 }
 
 pub struct Running(TcpStream);
@@ -159,12 +169,6 @@ impl Upstream {
         Self::start(|_| Manner::KeepAlive(answer.to_owned()))
     }
 
-    /// As [`Upstream::answering`], at an address and port of its own choice; None where that is taken.
-    pub fn answering_at(address: &str, port: u16, answer: &str) -> Option<Self> {
-        let listener = TcpListener::bind((address, port)).ok()?;
-        Some(Self::start_at(listener, |_| Manner::KeepAlive(answer.to_owned())))
-    }
-
     pub fn answering_and_closing(answer: &str) -> Self {
         Self::start(|_| Manner::AnswerAndClose(answer.to_owned()))
     }
@@ -187,10 +191,7 @@ impl Upstream {
     }
 
     fn start(manner: impl FnOnce(Arc<Mutex<Receiver<()>>>) -> Manner) -> Self {
-        Self::start_at(TcpListener::bind("127.0.0.1:0").unwrap(), manner)
-    }
-
-    fn start_at(listener: TcpListener, manner: impl FnOnce(Arc<Mutex<Receiver<()>>>) -> Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (heads, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
         let (told, seen) = channel();
