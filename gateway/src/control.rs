@@ -49,7 +49,8 @@ pub use collector::Collected;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
     Applied, BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName,
-    ListView, ListsView, News, Pending, ReloadReport, Request, SandboxView, Status, WordView, duration_text,
+    ListView, ListsView, News, Pending, ReloadReport, Request, SandboxView, Status, UpstreamView, WordView,
+    duration_text,
 };
 pub use names::follow_names;
 pub use reload::{Publish, Reloader, watch_files};

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::config::{Ceiling, Errors};
 use crate::control::{
     Applied, BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport,
-    SandboxView, Status, duration_text,
+    SandboxView, Status, UpstreamView, duration_text,
 };
 use crate::kernel::{Detached, Feature, Found, Interface};
 use crate::proxy::CertificateFacts;
@@ -125,6 +125,12 @@ pub(super) fn status(status: &Status) -> String {
     text.line("store", &status.store.kind);
     let table = &status.table;
     text.line("table", format!("{} of {} slots, {} replaced", table.used, table.capacity, table.replaced));
+    for (idx, row) in status.upstreams.iter().take(UPSTREAMS_SHOWN).enumerate() {
+        text.line(if idx == 0 { "upstreams" } else { "" }, upstream_line(row));
+    }
+    if status.upstreams.len() > UPSTREAMS_SHOWN {
+        text.line("", format!("and {} more: --json has them all", status.upstreams.len() - UPSTREAMS_SHOWN));
+    }
     text.line("connections", status.connections);
     text.line("bans", status.bans);
     if !status.kernel.packets.is_empty() {
@@ -138,6 +144,18 @@ pub(super) fn status(status: &Status) -> String {
         text.line("", line);
     }
     text.finish()
+}
+
+/// Upstreams that people are shown.
+const UPSTREAMS_SHOWN: usize = 40;
+
+/// `orders: shop.test:80 at 10.0.0.1:80, ejected for 9 s: answered 503; 0 in flight`.
+fn upstream_line(row: &UpstreamView) -> String {
+    let at = if row.upstream == row.address { String::new() } else { format!(" at {}", row.address) };
+    let left = row.ejected_for_seconds.map(|seconds| format!(" for {seconds} s")).unwrap_or_default();
+    let why = row.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let state = row.state.replace('_', " ");
+    format!("{}: {}{at}, {state}{left}{why}; {} in flight", row.api, row.upstream, row.in_flight)
 }
 
 /// `seccomp on, landlock on, user 990`.

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::{Parts, status};
 use crate::kernel::{Mode, State};
 use crate::plane::{ListCount, Maps, RuleCount, now_ns};
+use crate::proxy::{TargetFacts, UpstreamFacts};
 use crate::telemetry::metrics::collected as names;
 use weir_ebpf::abi;
 
@@ -34,6 +35,7 @@ impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(parts) = self.0.upgrade() else { return Ok(()) };
         kernel(&parts, &mut encoder)?;
+        upstreams(&parts, &mut encoder)?;
         let table = parts.shared.plane.table();
         let last = parts.reloader.last();
         let bans = parts.shared.bans.list(now_ns()).map_or(0, |rows| rows.len() as u64);
@@ -53,6 +55,36 @@ impl Collector for Collected {
             [(&[("result", "ok")], last.succeeded), (&[("result", "failed")], last.failed)];
         counter(&mut encoder, names::RELOADS, &reloads)
     }
+}
+
+fn upstreams(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let rows = parts.shared.snapshot.load().upstreams(now_ns());
+    let kind = prometheus_client::metrics::MetricType::Gauge;
+    let metric = names::UPSTREAMS;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for row in &rows {
+        for state in TargetFacts::STATES {
+            let count = row.targets.iter().filter(|target| target.state == state).count();
+            let labels = [("api", &*row.api), ("state", state)];
+            ConstGauge::new(count as u64).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let by_api = |value: fn(&UpstreamFacts) -> u64| rows.iter().map(move |row| (&*row.api, value(row)));
+    let in_flight = by_api(|row| row.targets.iter().map(|target| u64::from(target.in_flight)).sum());
+    let metric = names::UPSTREAM_IN_FLIGHT;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for (api, value) in in_flight {
+        ConstGauge::new(value).encode(family.encode_family(&[("api", api)])?)?;
+    }
+    let metric = names::UPSTREAM_WAITING;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for (api, value) in by_api(|row| u64::from(row.waiting)) {
+        ConstGauge::new(value).encode(family.encode_family(&[("api", api)])?)?;
+    }
+    let labels: Vec<_> = rows.iter().map(|row| [("api", &*row.api)]).collect();
+    let ejections: Vec<_> =
+        labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.ejections)).collect();
+    counter(encoder, names::UPSTREAM_EJECTIONS, &ejections)
 }
 
 fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -104,8 +104,24 @@ pub struct Status {
     pub memory: MemoryView,
     pub store: StoreView,
     pub table: TableView,
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamView>,
     pub connections: u32,
     pub bans: usize,
+}
+
+/// An address of an API's upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamView {
+    pub api: String,
+    /// As it is written.
+    pub upstream: String,
+    pub address: String,
+    /// `serving`, `growing` (slow start), `ejected`, or `on_trial` after that.
+    pub state: String,
+    pub why: Option<String>,
+    pub ejected_for_seconds: Option<u64>,
+    pub in_flight: u32,
 }
 
 /// What the last census of CLIENTS found.

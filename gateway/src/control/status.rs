@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use super::Parts;
 use super::message::{
     BudgetView, CensusView, ConfigView, CounterView, GuardView, InterfaceView, KernelView, MemoryView,
-    SandboxView, Status, StoreView, TableView,
+    SandboxView, Status, StoreView, TableView, UpstreamView,
 };
 use crate::kernel::Confinement;
 use crate::plane::{Census, now_ns};
+use crate::proxy::UpstreamFacts;
 
 pub(super) fn status(parts: &Parts) -> Result<Status, String> {
     let now_ns = now_ns();
@@ -30,9 +31,26 @@ pub(super) fn status(parts: &Parts) -> Result<Status, String> {
         },
         store: StoreView { kind: "none".to_owned(), up: None },
         table: TableView { capacity: table.capacity(), used: table.used(), replaced: table.replaced() },
+        upstreams: upstreams(parts, now_ns),
         connections: parts.shared.connections(),
         bans: parts.shared.bans.list(now_ns).map_err(|error| error.to_string())?.len(),
     })
+}
+
+fn upstreams(parts: &Parts, now_ns: u64) -> Vec<UpstreamView> {
+    let snapshot = parts.shared.snapshot.load();
+    let of_api = |facts: UpstreamFacts| {
+        facts.targets.into_iter().map(move |target| UpstreamView {
+            api: facts.api.to_string(),
+            upstream: target.upstream.to_string(),
+            address: target.address.to_string(),
+            state: target.state.to_owned(),
+            why: target.why,
+            ejected_for_seconds: target.ejected_for.map(|left| left.as_secs()),
+            in_flight: target.in_flight,
+        })
+    };
+    snapshot.upstreams(now_ns).into_iter().flat_map(of_api).collect()
 }
 
 fn sandbox(confinement: &Confinement) -> SandboxView {
