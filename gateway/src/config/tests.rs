@@ -110,6 +110,15 @@ fn mistakes_of_an_api_are_named_with_their_place() {
     let api = |rest: &str| format!("[[api]]\nname = \"a\"\nlisten_path = \"/a\"\n{rest}");
     for (rest, place, part) in [
         ("", "2:8", "needs `upstreams` or `respond`"),
+        ("upstreams = [\"http://a\"]\nbalance = \"least\"", "5:11", "least_pending"),
+        ("upstreams = [\"http://a\"]\nbalance = { header_hash = \"a b\" }", "5:11", "header_hash"),
+        ("upstreams = [\"http://a\"]\neject = { failure = 1 }", "5:11", "did you mean `failures`"),
+        ("upstreams = [\"http://a\"]\neject = { statuses = [404] }", "5:23", "500 to 599"),
+        ("upstreams = [\"http://a\"]\neject = { time = \"10m\" }", "5:18", "longer than `most`"),
+        ("upstreams = [\"http://a\"]\neject = { percent = 101 }", "5:21", "0 to 100"),
+        ("upstreams = [\"http://a\"]\nretry = { times = 9 }", "5:19", "0 to 5"),
+        ("upstreams = [\"http://a\"]\nin_flight = { most = 0 }", "5:22", "1 to"),
+        ("respond = { status = 200 }\nretry = { times = 1 }", "5:9", "there are none"),
         ("upstreams = []", "4:13", "at least one"),
         ("upstreams = [\"ftp://h\"]", "4:14", "http://HOST"),
         ("upstreams = [\"http://\"]", "4:14", "http://HOST"),
