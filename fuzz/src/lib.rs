@@ -1,7 +1,10 @@
-//! What the fuzz targets share: frames made and mutated with knowledge of their headers, what must
-//! hold for each, and which verdicts were reached. libFuzzer keeps a frame that reaches something new.
+//! What the fuzz targets share: what must hold for each input, a file a subject; for the packet path
+//! also frames made and mutated with knowledge of their headers, and which verdicts were reached.
+//! libFuzzer keeps an input that reaches something new.
 
 pub mod frame;
+
+pub mod identity;
 
 pub mod laws;
 

@@ -33,7 +33,9 @@ mod body;
 #[cfg(test)]
 mod tests;
 
+pub use accept::proxy_protocol;
 pub use accept::{Shared, SharedParts, TLS_WRITE_BYTES, worker};
+pub use client::hops;
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
 pub use forward::{Addresses, IDLE_MAX, TargetFacts, UpstreamFacts, Upstreams};

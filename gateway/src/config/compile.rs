@@ -49,9 +49,9 @@ impl Compiler<'_> {
     fn config(&mut self, raw: &Raw, default_socket: &Path) -> Config {
         self.unsupported(&raw.store, "[store]");
         self.unsupported(&raw.fleet, "[fleet]");
-        let listeners = self.listeners(&raw.listener);
-        let mut kernel = kernel::compile(self, raw.kernel.as_ref());
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
+        let listeners = self.listeners(&raw.listener, &trusted_proxies);
+        let mut kernel = kernel::compile(self, raw.kernel.as_ref());
         let proxy = proxy::Config {
             trusted_proxies,
             listeners,
@@ -103,14 +103,14 @@ impl Compiler<'_> {
         }
     }
 
-    fn listeners(&mut self, raw: &[Spanned<raw::Listener>]) -> Vec<Listener> {
+    fn listeners(&mut self, raw: &[Spanned<raw::Listener>], trusted: &[IpNet]) -> Vec<Listener> {
         let mut seen = HashSet::new();
         let mut listeners = Vec::new();
         for listener in raw {
             let listener = listener.get_ref();
             let tls = listener.tls.as_ref().and_then(|tls| tls::tls(self, tls));
             self.must_be(&listener.h2c, false, "`h2c = true`");
-            self.must_be(&listener.proxy_protocol, false, "`proxy_protocol = true`");
+            let proxy_protocol = self.proxy_protocol(&listener.proxy_protocol, trusted);
             let Some(address) =
                 self.parsed::<SocketAddr>(&listener.address, "an address and port, as in \"0.0.0.0:8080\"")
             else {
@@ -119,9 +119,18 @@ impl Compiler<'_> {
             if address.port() != 0 && !seen.insert(address) {
                 self.findings.at(listener.address.span(), format!("{address} stands twice"));
             }
-            listeners.push(Listener { address, tls });
+            listeners.push(Listener { address, tls, proxy_protocol });
         }
         listeners
+    }
+
+    fn proxy_protocol(&mut self, raw: &Flag, trusted: &[IpNet]) -> bool {
+        let Some(raw) = raw.as_ref().filter(|raw| *raw.get_ref()) else { return false };
+        if trusted.is_empty() {
+            let message = "`proxy_protocol` needs `trusted_proxies`: nobody else's header is believed";
+            self.findings.at(raw.span(), message);
+        }
+        true
     }
 
     fn admin(&mut self, raw: Option<&raw::Admin>, default_socket: &Path, listeners: &[Listener]) -> Admin {

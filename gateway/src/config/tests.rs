@@ -99,6 +99,7 @@ fn mistakes_are_named_with_their_place() {
         ("[[listener]]\naddress = \"127.0.0.1:8080\"", "4:11", "stands twice"),
         ("[[listener]]\naddress = \"0.0.0.0:1\"\ntls = {}", "3:7", "not supported"),
         ("[[listener]]\naddress = \"0.0.0.0:1\"\nh2c = true", "3:7", "not supported"),
+        ("[[listener]]\naddress = \"0.0.0.0:1\"\nproxy_protocol = true", "3:18", "trusted_proxies"),
         ("workers = ", "1:11", ""),
     ] {
         check_wrong(text, place, part);

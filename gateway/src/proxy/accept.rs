@@ -3,6 +3,10 @@
 
 mod io;
 
+pub mod proxy_protocol;
+
+mod proxied;
+
 mod stream;
 
 mod tls;
@@ -27,11 +31,12 @@ use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use self::io::{ClientIo, Tracked};
+use self::proxied::Failed;
 use self::stream::Stream;
 use self::tls::{Secured, handshake};
 use super::client::is_in;
 use super::config::Listener;
-use super::connection::{Connection, Scheme};
+use super::connection::{Connection, Peer, Scheme};
 use super::exchange::{charge_malformed, exchange};
 use super::forward::{Addresses, Pools, Upstreams};
 use super::snapshot::{ListenerIdx, Snapshot};
@@ -229,11 +234,8 @@ impl Place {
             return refuse("connections");
         }
         let counted = (!is_in(&snapshot.trusted_proxies, peer)).then_some(key);
-        let most = u64::from(snapshot.bounds.connections_per_client);
-        let fits = counted.is_none_or(|key| {
-            let one_more = |open| if open < most { (Some(open + 1), true) } else { (None, false) };
-            shared.connections_by_client.update(key.0, 0, one_more)
-        });
+        let most = snapshot.bounds.connections_per_client;
+        let fits = counted.is_none_or(|key| is_one_more(shared, key, most));
         if !fits {
             shared.connections.fetch_sub(1, Ordering::AcqRel);
             return refuse("connections_per_client");
@@ -248,6 +250,61 @@ impl Place {
         worker.open.set(worker.open.get() + 1);
         Some(Self { worker: Rc::clone(worker), peer, counted })
     }
+}
+
+impl Place {
+    /// Whom the PROXY header in front names, where a trusted proxy wrote it; None: the connection is over,
+    /// and counted.
+    async fn named(&mut self, stream: &mut TcpStream) -> Option<Peer> {
+        let snapshot = self.worker.shared.snapshot.load_full();
+        let is_trusted = is_in(&snapshot.trusted_proxies, self.peer);
+        let closed = |reason| self.worker.shared.metrics.closed(reason).inc();
+        let header = match timeout(snapshot.timeouts.handshake, proxied::header(stream)).await {
+            Ok(Ok(header)) => header,
+            Ok(Err(Failed::Gone(_))) => return None,
+            Ok(Err(Failed::NoHeader(error))) => {
+                tracing::debug!(%error, "no PROXY header");
+                closed("proxy_protocol");
+                if !is_trusted {
+                    charge_malformed(&self.worker, Peer::of_socket(self.peer));
+                }
+                return None;
+            }
+            Err(_) => {
+                closed("proxy_protocol_timeout");
+                return None;
+            }
+        };
+        match header.source {
+            Some(source) if is_trusted => self.count(source.ip(), snapshot.bounds.connections_per_client),
+            Some(_) => {
+                // A stranger speaks for nobody: it stays the client.
+                self.worker.shared.metrics.malformed("proxy_protocol_untrusted").inc();
+                Some(Peer::of_socket(self.peer))
+            }
+            None => Some(Peer::of_socket(self.peer)),
+        }
+    }
+
+    /// Counts the connection for the client that came to a trusted proxy with it.
+    fn count(&mut self, address: IpAddr, most: u32) -> Option<Peer> {
+        let peer = Peer::forwarded(address);
+        let shared = &self.worker.shared;
+        let key = ClientKey::of(peer.address);
+        if !is_one_more(shared, key, most) {
+            shared.metrics.closed("connections_per_client").inc();
+            return None;
+        }
+        self.counted = Some(key);
+        Some(peer)
+    }
+}
+
+/// Whether the client may have another connection, which is counted then.
+fn is_one_more(shared: &Shared, key: ClientKey, most: u32) -> bool {
+    let most = u64::from(most);
+    let one_more = |open| if open < most { (Some(open + 1), true) } else { (None, false) };
+    shared.connections_by_client.update(key.0, 0, one_more)
 }
 
 impl Drop for Place {
@@ -272,13 +329,27 @@ impl Worker {
 }
 
 /// Serves one connection to its end.
-async fn connection(place: Place, stream: TcpStream, listener: Listener, mut drain: watch::Receiver<bool>) {
-    let worker = &place.worker;
+async fn connection(
+    mut place: Place,
+    mut stream: TcpStream,
+    listener: Listener,
+    mut drain: watch::Receiver<bool>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    let mut peer = Peer::of_socket(place.peer);
+    if listener.proxy_protocol {
+        let named = tokio::select! {
+            named = Box::pin(place.named(&mut stream)) => named,
+            _ = drain.wait_for(|drain| *drain) => return,
+        };
+        let Some(named) = named else { return };
+        peer = named;
+    }
+    let worker = &place.worker;
     let Some(tls) = &listener.tls else {
-        let over = Connection { peer: place.peer, scheme: Scheme::Http, certificate: None };
+        let over = Connection { peer, scheme: Scheme::Http, certificate: None };
         return http1(worker, Stream::Plain(stream), over, drain).await;
     };
     let timeouts = worker.shared.snapshot.load().timeouts;
@@ -288,12 +359,12 @@ async fn connection(place: Place, stream: TcpStream, listener: Listener, mut dra
     };
     match secured {
         Ok(Secured { stream, certificate }) => {
-            let over = Connection { peer: place.peer, scheme: Scheme::Https, certificate };
+            let over = Connection { peer, scheme: Scheme::Https, certificate };
             http1(worker, stream, over, drain).await;
         }
         Err(Some(reason)) => {
             worker.shared.metrics.closed(reason).inc();
-            charge_malformed(worker, place.peer);
+            charge_malformed(worker, peer);
         }
         Err(None) => {}
     }

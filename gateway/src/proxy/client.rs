@@ -1,12 +1,18 @@
 //! Who the client is: the socket's peer, unless that is a trusted proxy; then the address nearest to
-//! us that none of them has, right to left through X-Forwarded-For, else Forwarded (RFC 7239).
+//! us that none of them has, right to left through X-Forwarded-For, else Forwarded (RFC 7239). The
+//! peer is whom a PROXY header names, where the listener has them: headers are read only if that one
+//! is a trusted proxy too.
 
-use std::net::{IpAddr, SocketAddr};
+pub mod hops;
+
+use std::net::IpAddr;
 
 use hyper::HeaderMap;
 use hyper::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 
+use self::hops::{Hop, Hops, List};
+use super::connection::Peer;
 use crate::model::{Client, ClientKey, Origin};
 
 #[cfg(test)]
@@ -14,7 +20,7 @@ mod tests;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Hops that are read: a longer list is malformed.
+/// Trusted hops that are read: a longer list of them is malformed.
 const HOPS_MAX: usize = 64;
 
 /// The client and where it was found.
@@ -28,15 +34,14 @@ pub(super) struct Identified {
     pub malformed: bool,
 }
 
-pub(super) fn identify(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Identified {
-    let peer = peer.to_canonical();
+pub(super) fn identify(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Identified {
     let by_peer = |peer_is_trusted, malformed| Identified {
-        client: Client { key: ClientKey::of(peer), origin: Origin::Peer },
-        address: peer,
+        client: Client { key: ClientKey::of(peer.address), origin: peer.origin },
+        address: peer.address,
         peer_is_trusted,
         malformed,
     };
-    if !is_in(trusted, peer) {
+    if !is_in(trusted, peer.address) {
         return by_peer(false, false);
     }
     match named(headers, trusted) {
@@ -57,46 +62,27 @@ pub(super) fn is_in(prefixes: &[IpNet], address: IpAddr) -> bool {
 
 struct Malformed;
 
-/// The rightmost address that is no trusted proxy's; the leftmost where all are; None without a list.
+/// The rightmost address that is no trusted proxy's; the leftmost where all are. None without a list, or
+/// where a trusted proxy says that it does not know.
 fn named(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Option<IpAddr>, Malformed> {
-    let hops = if headers.contains_key(X_FORWARDED_FOR) {
-        hops(headers, &X_FORWARDED_FOR, bare_address)?
+    let (name, list) = if headers.contains_key(X_FORWARDED_FOR) {
+        (X_FORWARDED_FOR, List::XForwardedFor)
     } else {
-        hops(headers, &FORWARDED, forwarded_for)?
+        (FORWARDED, List::Forwarded)
     };
-    let client = hops.iter().rev().find(|hop| !is_in(trusted, **hop));
-    Ok(client.or(hops.first()).copied())
-}
-
-/// Every list element of every field line, in order.
-fn hops(
-    headers: &HeaderMap,
-    name: &HeaderName,
-    parse: fn(&str) -> Option<IpAddr>,
-) -> Result<Vec<IpAddr>, Malformed> {
-    let mut hops = Vec::new();
-    for line in headers.get_all(name) {
-        for element in line.to_str().map_err(|_| Malformed)?.split(',') {
-            if hops.len() == HOPS_MAX {
-                return Err(Malformed);
+    let (mut nearest, mut read) = (None, 0);
+    for line in headers.get_all(name).iter().rev() {
+        // Bytes beyond ASCII are somebody's to the left, or make a hop that is none.
+        for hop in Hops::of(list, &String::from_utf8_lossy(line.as_bytes())) {
+            read += 1;
+            match hop {
+                _ if read > HOPS_MAX => return Err(Malformed),
+                Hop::Malformed => return Err(Malformed),
+                Hop::Unnamed => return Ok(None),
+                Hop::Address(address) if is_in(trusted, address) => nearest = Some(address),
+                Hop::Address(address) => return Ok(Some(address)),
             }
-            hops.push(parse(element.trim()).ok_or(Malformed)?);
         }
     }
-    Ok(hops)
-}
-
-/// An address, with or without a port, IPv6 with or without brackets.
-fn bare_address(text: &str) -> Option<IpAddr> {
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
-    let address = text.parse::<IpAddr>().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
-    address.or_else(bracketed).map(|address| address.to_canonical())
-}
-
-/// `for=` of a Forwarded element: `for=192.0.2.1`, `for="[2001:db8::1]:80"`.
-fn forwarded_for(element: &str) -> Option<IpAddr> {
-    element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then(|| bare_address(value.trim().trim_matches('"')))?
-    })
+    Ok(nearest)
 }

@@ -10,7 +10,7 @@ use super::tls::{CertificateFacts, Tls};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Whose X-Forwarded-For and Forwarded are believed.
+    /// Whose X-Forwarded-For, Forwarded and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// In the order in which their sockets are opened.
     pub listeners: Vec<Listener>,
@@ -25,6 +25,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// None: plain.
     pub tls: Option<Arc<Tls>>,
+    /// Connections begin with a PROXY header, before TLS.
+    pub proxy_protocol: bool,
 }
 
 impl Config {
@@ -58,7 +60,7 @@ impl Listener {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Of TLS, from accept, whatever comes meanwhile.
+    /// Of TLS, and of the PROXY header before it, whatever comes meanwhile.
     pub handshake: Duration,
     /// From a connection's first byte, or the end of the last response, to a whole request head.
     pub request_head: Duration,

@@ -3,14 +3,34 @@
 use std::net::IpAddr;
 
 use super::tls::ClientCertificate;
+use crate::model::Origin;
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub peer: IpAddr,
+    pub peer: Peer,
     pub scheme: Scheme,
     /// Shown in the handshake, of a chain that was verified.
     #[expect(dead_code, reason = "read by authentication with certificates, which is to come")]
     pub certificate: Option<ClientCertificate>,
+}
+
+/// Who a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub address: IpAddr,
+    pub origin: Origin,
+}
+
+impl Peer {
+    /// The socket's own.
+    pub fn of_socket(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), origin: Origin::Peer }
+    }
+
+    /// Whom a trusted proxy's PROXY header names.
+    pub fn forwarded(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), origin: Origin::Forwarded }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

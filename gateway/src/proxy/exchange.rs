@@ -1,6 +1,5 @@
 //! One request from its head to its answer: identify, charge, check, dispatch, filter, answer.
 
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -11,7 +10,7 @@ use hyper::{Request, Response};
 use super::accept::Worker;
 use super::body::{Body, RequestBody};
 use super::client::{Identified, identify};
-use super::connection::Connection;
+use super::connection::{Connection, Peer};
 use super::dispatch::normalise;
 use super::filter::Facts;
 use super::forward::{Forward, Hop, to_upstream};
@@ -47,7 +46,7 @@ pub(super) async fn exchange(
 }
 
 /// A malformed head never becomes a request; its peer is charged all the same.
-pub(super) fn charge_malformed(worker: &Worker, peer: IpAddr) {
+pub(super) fn charge_malformed(worker: &Worker, peer: Peer) {
     let snapshot = worker.shared.snapshot.load();
     let from = identify(peer, &hyper::HeaderMap::new(), &snapshot.trusted_proxies);
     // What the charge answers changes nothing: the connection is over, and a refusal was counted.
@@ -124,8 +123,7 @@ async fn answer(
     }
     let key = balance.key(&head.headers, from.client.key);
     head.version = hyper::Version::HTTP_11;
-    let peer = over.peer.to_canonical();
-    let hop = Hop { peer, peer_is_trusted: from.peer_is_trusted, scheme: over.scheme };
+    let hop = Hop { peer: over.peer.address, peer_is_trusted: from.peer_is_trusted, scheme: over.scheme };
     to_upstream(&mut head.headers, &hop);
     let body = RequestBody::new(incoming, snapshot.bounds.body_bytes, snapshot.timeouts.request_body_idle);
     let forward = Forward {

@@ -4,6 +4,8 @@ mod double;
 mod harness;
 mod upstreams;
 
+mod proxied;
+
 mod smuggling;
 
 use std::time::Duration;

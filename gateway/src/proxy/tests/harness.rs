@@ -37,7 +37,12 @@ pub struct Gateway {
 impl Gateway {
     /// One worker with the process table, under the rest of a weir.toml.
     pub fn start(text: &str) -> Self {
-        let config = config(text);
+        Self::start_under("", text)
+    }
+
+    /// With what stands above the first table, too. `text` begins inside `[[listener]]`.
+    pub fn start_under(top: &str, text: &str) -> Self {
+        let config = config(top, text);
         let metrics = Metrics::default();
         let upstreams = Arc::new(Upstreams::default());
         let bans = Arc::new(Bans::in_process(64));
@@ -62,7 +67,7 @@ impl Gateway {
 
     /// Publishes another configuration, as a reload does.
     pub fn reload(&self, text: &str) {
-        let config = config(text);
+        let config = config("", text);
         let shared = &self.shared;
         shared.publish(snapshot(&config, &shared.upstreams, &shared.metrics));
     }
@@ -90,6 +95,19 @@ impl Gateway {
 
     pub fn offender(&self) -> Offender {
         self.offenders.lock().unwrap().blocking_recv().expect("the gateway lives")
+    }
+
+    pub fn no_offender(&self) -> bool {
+        self.offenders.lock().unwrap().try_recv().is_err()
+    }
+
+    /// Connections that were closed for `reason`.
+    pub fn closed(&self, reason: &'static str) -> u64 {
+        self.shared.metrics.closed(reason).get()
+    }
+
+    pub fn malformed(&self, reason: &'static str) -> u64 {
+        self.shared.metrics.malformed(reason).get()
     }
 
     pub fn ban(&self, offender: &Offender) {
@@ -121,11 +139,11 @@ impl Drop for Gateway {
 }
 
 /// The rest of a weir.toml behind a listener; top-level tables may stand in any order.
-fn config(text: &str) -> Config {
+fn config(top: &str, text: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("keys.toml"), KEYS).unwrap();
     // The listener is opened by us.
-    let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{text}");
+    let text = format!("{top}[[listener]]\naddress = \"127.0.0.1:0\"\n{text}");
     config::parse(&text, &folder.path().join("weir.toml"), Path::new("s")).unwrap()
 }
 
