@@ -12,7 +12,7 @@ mod rate;
 pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, StaticAnswer};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
-pub use forwarding::{Admit, BalanceBy, Eject, Forwarding, Retry, Upstream};
+pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Upstream};
 pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;
 pub use weir_ebpf::abi::ClientKey;

@@ -211,6 +211,7 @@ pub struct Api {
     pub eject: Option<Spanned<Eject>>,
     pub in_flight: Option<Spanned<InFlight>>,
     pub retry: Option<Spanned<Retry>>,
+    pub check: Option<Spanned<Check>>,
     pub respond: Option<Spanned<Respond>>,
     pub auth: Option<Spanned<Auth>>,
     #[serde(default)]
@@ -241,6 +242,16 @@ pub struct Retry {
     pub times: Number,
     pub percent: Number,
     pub reserve: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    pub path: Text,
+    pub every: Text,
+    pub timeout: Text,
+    pub up: Number,
+    pub down: Number,
 }
 
 #[derive(Debug, Deserialize)]

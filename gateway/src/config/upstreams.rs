@@ -1,10 +1,12 @@
 //! `upstreams` of an `[[api]]`, and how they are used.
 
+use std::time::Duration;
+
 use toml::{Spanned, Value};
 
 use super::compile::{Compiler, not_supported};
 use super::raw;
-use crate::model::{Admit, BalanceBy, Eject, Forwarding, Retry, Upstream};
+use crate::model::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Upstream};
 
 const WEIGHT_MAX: i64 = 1_000;
 
@@ -15,6 +17,10 @@ const QUEUE_MAX: u64 = 65_536;
 const RETRIES_MAX: u64 = 5;
 const RESERVE_MAX: u64 = 100_000;
 const FAILURES_MAX: u64 = 1_000;
+/// More often would be a load.
+const CHECK_EVERY_MIN: Duration = Duration::from_millis(100);
+/// Good or bad checks in a row.
+const CHECKS_MAX: u64 = 100;
 
 pub(super) fn forwarding(
     compiler: &mut Compiler<'_>,
@@ -31,6 +37,7 @@ pub(super) fn forwarding(
         eject: eject(compiler, raw.eject.as_ref().map(Spanned::get_ref)),
         admit: admit(compiler, raw.in_flight.as_ref().map(Spanned::get_ref)),
         retry: retry(compiler, raw.retry.as_ref().map(Spanned::get_ref)),
+        check: raw.check.as_ref().map(|raw| check(compiler, raw)),
     }
 }
 
@@ -42,6 +49,7 @@ pub(super) fn refuse_all(compiler: &mut Compiler<'_>, raw: &raw::Api) {
         raw.eject.as_ref().map(Spanned::span),
         raw.in_flight.as_ref().map(Spanned::span),
         raw.retry.as_ref().map(Spanned::span),
+        raw.check.as_ref().map(Spanned::span),
     ];
     for span in spans.into_iter().flatten() {
         compiler.findings.at(span, "this says how `upstreams` are used, and there are none");
@@ -99,6 +107,27 @@ fn admit(compiler: &mut Compiler<'_>, raw: Option<&raw::InFlight>) -> Admit {
     admit.queue = compiler.within(&raw.queue, "queue", 0..=QUEUE_MAX).unwrap_or(admit.queue);
     admit.wait = raw.wait.as_ref().and_then(|wait| compiler.time(wait)).unwrap_or(admit.wait);
     admit
+}
+
+fn check(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Check>) -> Check {
+    let (mut check, raw) = (Check::default(), spanned.get_ref());
+    if let Some(path) = &raw.path {
+        let is_path =
+            path.get_ref().starts_with('/') && path.get_ref().bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_path {
+            compiler.findings.at(path.span(), "`path` starts with / and is printable ASCII");
+        }
+        check.question = Question::Http(path.get_ref().as_str().into());
+    }
+    for (text, field) in [(&raw.every, &mut check.every), (&raw.timeout, &mut check.timeout)] {
+        *field = text.as_ref().and_then(|text| compiler.time(text)).unwrap_or(*field);
+    }
+    if check.every < CHECK_EVERY_MIN {
+        compiler.findings.at(spanned.span(), "`every` is at least 100ms");
+    }
+    check.up = compiler.within(&raw.up, "up", 1..=CHECKS_MAX).unwrap_or(check.up);
+    check.down = compiler.within(&raw.down, "down", 1..=CHECKS_MAX).unwrap_or(check.down);
+    check
 }
 
 fn retry(compiler: &mut Compiler<'_>, raw: Option<&raw::Retry>) -> Retry {

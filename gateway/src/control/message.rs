@@ -117,7 +117,7 @@ pub struct UpstreamView {
     /// As it is written.
     pub upstream: String,
     pub address: String,
-    /// `serving`, `growing` (slow start), `ejected`, or `on_trial` after that.
+    /// `serving`, `growing` (slow start), `down` (checks), `ejected`, or `on_trial` after that.
     pub state: String,
     pub why: Option<String>,
     pub ejected_for_seconds: Option<u64>,

@@ -13,6 +13,8 @@ pub struct Forwarding {
     pub eject: Eject,
     pub admit: Admit,
     pub retry: Retry,
+    /// None: only answers to requests say how an address is.
+    pub check: Option<Check>,
 }
 
 /// A backend: plain HTTP/1.1.
@@ -76,6 +78,28 @@ pub struct Retry {
     pub reserve: u32,
 }
 
+/// A question that is put to each address, whatever requests it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub question: Question,
+    /// From one to the next.
+    pub every: Duration,
+    pub timeout: Duration,
+    /// Good ones in a row after which an address that was down is asked again.
+    pub up: u32,
+    /// Bad ones in a row after which it is not.
+    pub down: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Question {
+    /// Whether it takes a connection.
+    #[default]
+    Tcp,
+    /// Whether GET of this path is answered with 200 to 399.
+    Http(Arc<str>),
+}
+
 impl Eject {
     /// How many of so many addresses may be left out at once.
     pub fn most_of(&self, addresses: usize) -> usize {
@@ -92,6 +116,18 @@ impl Default for Eject {
             time: Duration::from_secs(10),
             most: Duration::from_secs(300),
             percent: 50,
+        }
+    }
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self {
+            question: Question::default(),
+            every: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            up: 2,
+            down: 3,
         }
     }
 }

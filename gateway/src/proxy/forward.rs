@@ -7,6 +7,8 @@ mod balance;
 
 mod budget;
 
+mod checks;
+
 mod group;
 
 mod headers;
@@ -38,6 +40,7 @@ use crate::telemetry::metrics::ApiMetrics;
 
 pub(super) use self::balance::Balance;
 pub use self::balance::{TargetFacts, UpstreamFacts};
+pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_MAX;
 pub(super) use self::pool::{Pools, Returning};

@@ -40,7 +40,7 @@ pub(super) struct ServedApi {
 
 pub(super) enum ServedAnswer {
     Respond(Prepared),
-    Forward(Balance),
+    Forward(Box<Balance>),
 }
 
 /// Position in [`Snapshot::listeners`].
@@ -89,20 +89,19 @@ impl Snapshot {
 
     /// Of every API that forwards.
     pub fn upstreams(&self, now_ns: u64) -> Vec<UpstreamFacts> {
-        let forwarding = self.apis.iter().filter_map(|served| match &served.answer {
-            ServedAnswer::Forward(balance) => Some(balance.facts(now_ns)),
+        self.balances().map(|balance| balance.facts(now_ns)).collect()
+    }
+
+    pub(super) fn balances(&self) -> impl Iterator<Item = &Balance> {
+        self.apis.iter().filter_map(|served| match &served.answer {
+            ServedAnswer::Forward(balance) => Some(&**balance),
             ServedAnswer::Respond(_) => None,
-        });
-        forwarding.collect()
+        })
     }
 
     /// Turns to the addresses that upstreams' names stand for now.
     pub(super) fn renew(&self, upstreams: &Upstreams) {
-        for served in &self.apis {
-            if let ServedAnswer::Forward(balance) = &served.answer {
-                balance.renew(upstreams);
-            }
-        }
+        self.balances().for_each(|balance| balance.renew(upstreams));
     }
 
     pub(super) fn api(&self, idx: ApiIdx) -> Option<&ServedApi> {
@@ -115,7 +114,7 @@ impl ServedApi {
         let answer = match &api.answer {
             Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
             Answer::Forward(forwarding) => {
-                ServedAnswer::Forward(Balance::new(&api.name, forwarding, upstreams))
+                ServedAnswer::Forward(Box::new(Balance::new(&api.name, forwarding, upstreams)))
             }
         };
         Self {

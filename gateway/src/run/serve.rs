@@ -274,6 +274,7 @@ fn start_tasks(
     tokio::spawn(control::watch_files(Arc::clone(parts)));
     tokio::spawn(control::follow_guard(Arc::clone(parts)));
     tokio::spawn(control::follow_names(Arc::clone(parts)));
+    tokio::spawn(proxy::check_upstreams(Arc::clone(&parts.shared)));
     tokio::spawn(control::take_census(Arc::clone(parts)));
     tokio::spawn(control::revert_in_time(Arc::clone(parts)));
     if let Some(events) = events {

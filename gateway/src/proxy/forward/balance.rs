@@ -122,6 +122,14 @@ impl Balance {
         self.members.store(Arc::new(Members::new(targets, &self.by)));
     }
 
+    pub(super) fn api(&self) -> &Arc<str> {
+        &self.api
+    }
+
+    pub(super) fn targets(&self) -> Vec<Arc<Target>> {
+        self.members.load().targets.clone()
+    }
+
     /// What a hash chooses by; anything where none does.
     pub fn key(&self, headers: &HeaderMap, client: ClientKey) -> u64 {
         match &self.by {

@@ -1,4 +1,4 @@
-//! What an address's answers say about it: so many failures in a row eject it for a while, each time
+//! What an address's answers and checks say about it: so many failures in a row eject it for a while, each time
 //! for longer; after that single requests try it, until one is answered well. Atomics only. Who may be
 //! ejected beside others is the balance's to say.
 
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use crate::model::Eject;
+use crate::model::{Check, Eject};
 
 /// From one trial of an address whose time is over to the next.
 const TRIAL_NS: u64 = 1_000_000_000;
@@ -28,6 +28,10 @@ pub(super) struct Health {
     /// Was ejected, and has not answered well since.
     on_trial: AtomicBool,
     tried_ns: AtomicU64,
+    /// By its checks.
+    is_down: AtomicBool,
+    /// Checks in a row that say otherwise than `is_down`.
+    others: AtomicU32,
     /// Since when it serves; 0: ever since it is known.
     serves_since_ns: AtomicU64,
 }
@@ -36,6 +40,8 @@ pub(super) struct Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Standing {
     Serving,
+    /// Its checks fail.
+    Down,
     /// One request may find out.
     OnTrial,
     Ejected {
@@ -49,6 +55,9 @@ impl Health {
     }
 
     pub fn standing(&self, now_ns: u64) -> Standing {
+        if self.is_down.load(Ordering::Relaxed) {
+            return Standing::Down;
+        }
         if !self.on_trial.load(Ordering::Acquire) {
             return Standing::Serving;
         }
@@ -63,7 +72,7 @@ impl Health {
         match self.standing(now_ns) {
             Standing::Serving => true,
             Standing::OnTrial => self.tried_ns.load(Ordering::Relaxed).saturating_add(TRIAL_NS) <= now_ns,
-            Standing::Ejected { .. } => false,
+            Standing::Ejected { .. } | Standing::Down => false,
         }
     }
 
@@ -101,8 +110,34 @@ impl Health {
         match self.standing(now_ns) {
             Standing::Serving => eject.failures > 0 && failures >= eject.failures,
             Standing::OnTrial => true,
-            Standing::Ejected { .. } => false,
+            Standing::Ejected { .. } | Standing::Down => false,
         }
+    }
+
+    /// What a check found, by the only one who asks. True: from now on it is up, or down.
+    pub fn checked(&self, check: &Check, found: &Result<(), String>, now_ns: u64) -> bool {
+        let was_down = self.is_down.load(Ordering::Relaxed);
+        if found.is_err() == was_down {
+            self.others.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let enough = if was_down { check.up } else { check.down };
+        let others = self.others.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if others < enough {
+            return false;
+        }
+        self.others.store(0, Ordering::Relaxed);
+        match found {
+            Ok(()) => self.serves_since_ns.store(now_ns, Ordering::Relaxed),
+            Err(why) => self.why.store(Some(Arc::new(why.clone()))),
+        }
+        self.is_down.store(!was_down, Ordering::Relaxed);
+        true
+    }
+
+    /// Without checks nobody is down.
+    pub fn unchecked(&self) {
+        self.is_down.store(false, Ordering::Relaxed);
     }
 
     /// For how long.
@@ -127,7 +162,8 @@ impl Health {
 
     /// Why it was ejected, where it is or was not yet found well again.
     pub fn why(&self) -> Option<Arc<String>> {
-        self.why.load_full().filter(|_| self.on_trial.load(Ordering::Relaxed))
+        let is_bad = self.on_trial.load(Ordering::Relaxed) || self.is_down.load(Ordering::Relaxed);
+        self.why.load_full().filter(|_| is_bad)
     }
 
     /// Its part of a full share, in 1024ths, while it grows for `slow_start_ns`.

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,6 +31,7 @@ struct Inner {
     manner: Mutex<Manner>,
     heads: Mutex<Vec<String>>,
     connections: Mutex<Vec<TcpStream>>,
+    accepted: AtomicUsize,
     answers: Mutex<Receiver<()>>,
     listener: TcpListener,
 }
@@ -48,12 +50,14 @@ impl Double {
             manner: Mutex::new(manner),
             heads: Mutex::default(),
             connections: Mutex::default(),
+            accepted: AtomicUsize::new(0),
             answers: Mutex::new(answers),
             listener,
         });
         let accepting = Arc::clone(&inner);
         std::thread::spawn(move || {
             while let Ok((stream, _)) = accepting.listener.accept() {
+                accepting.accepted.fetch_add(1, Ordering::SeqCst);
                 accepting.connections.lock().unwrap().push(stream.try_clone().unwrap());
                 let inner = Arc::clone(&accepting);
                 std::thread::spawn(move || inner.converse(stream));
@@ -94,6 +98,10 @@ impl Double {
     /// Requests that came.
     pub fn asked(&self) -> usize {
         self.inner.heads.lock().unwrap().len()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.inner.accepted.load(Ordering::SeqCst)
     }
 
     pub fn heads(&self) -> Vec<String> {

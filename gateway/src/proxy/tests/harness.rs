@@ -16,7 +16,7 @@ use crate::limit::{Offender, Shedder};
 use crate::model;
 use crate::model::PrefixSet;
 use crate::plane::{BanReason, Bans, Plane, now_ns};
-use crate::proxy::{Shared, SharedParts, Snapshot, Upstreams, worker};
+use crate::proxy::{Shared, SharedParts, Snapshot, Upstreams, check_upstreams, worker};
 use crate::telemetry::metrics::Metrics;
 
 /// Beyond it a test has failed.
@@ -63,6 +63,20 @@ impl Gateway {
         let served = Arc::clone(&shared);
         let thread = std::thread::spawn(move || worker(vec![listener], served, draining));
         Self { port, shared, bans, offenders: Mutex::new(offenders), drain, thread: Some(thread) }
+    }
+
+    /// Runs the control side's checks, until the test ends.
+    pub fn check_upstreams(&self) {
+        let (shared, mut draining) = (Arc::clone(&self.shared), self.drain.subscribe());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    () = check_upstreams(shared) => {}
+                    _ = draining.wait_for(|drain| *drain) => {}
+                }
+            });
+        });
     }
 
     /// Publishes another configuration, as a reload does.

@@ -271,6 +271,50 @@ fn who_joins_grows_to_its_share() {
     }
 }
 
+#[test]
+fn checks_take_an_upstream_out_and_let_it_in_again() {
+    let [sick, well] = [Double::new(OK), Double::new(OK)];
+    let check = "check = { path = \"/healthz\", every = \"100ms\", timeout = \"100ms\", up = 2, down = 2 }";
+    let gateway = Gateway::start(&forward(&[&sick, &well], check));
+    gateway.check_upstreams();
+    gateway.until("both are asked", || asked([&sick, &well]).iter().all(|asked| *asked > 0));
+    assert!(sick.heads()[0].starts_with("GET /healthz HTTP/1.1\r\n"), "{:?}", sick.heads());
+    let standing = |state: &'static str| targets(&gateway)[0].state == state;
+    for manner in [BROKEN, Manner::Close, Manner::Hold, Manner::Answer("SSH-2.0-nonsense\r\n\r\n")] {
+        sick.becomes(manner);
+        gateway.until("it is down", || standing("down"));
+        assert!(targets(&gateway)[0].why.as_ref().unwrap().starts_with("check: "));
+        let before = sick.heads().iter().filter(|head| head.starts_with("GET / ")).count();
+        all_good(&gateway, 20);
+        let requests = sick.heads().iter().filter(|head| head.starts_with("GET / ")).count();
+        assert_eq!(requests, before, "nobody is sent there");
+        sick.becomes(OK);
+        gateway.until("it is up", || standing("serving"));
+    }
+    sick.becomes(BROKEN);
+    well.becomes(BROKEN);
+    gateway.until("all are down", || targets(&gateway).iter().all(|target| target.state == "down"));
+    sick.becomes(OK);
+    well.becomes(OK);
+    all_good(&gateway, 2);
+    gateway.reload(&forward(&[&sick, &well], ""));
+    gateway.until("without checks nobody is down", || {
+        targets(&gateway).iter().all(|target| target.state == "serving")
+    });
+}
+
+#[test]
+fn a_check_without_a_path_is_a_connection() {
+    let upstream = Double::new(OK);
+    let check = "check = { every = \"100ms\", timeout = \"100ms\", down = 1 }";
+    let gateway = Gateway::start(&forward(&[&upstream], check));
+    gateway.check_upstreams();
+    gateway.until("it was connected to", || upstream.connections() > 1);
+    assert_eq!((upstream.asked(), targets(&gateway)[0].state), (0, "serving"));
+    upstream.die();
+    gateway.until("it is down", || targets(&gateway)[0].state == "down");
+}
+
 const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// All answers to so many requests over one connection.

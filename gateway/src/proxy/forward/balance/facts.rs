@@ -32,17 +32,18 @@ pub struct TargetFacts {
 }
 
 impl TargetFacts {
-    pub const STATES: [&str; 4] = ["serving", "growing", "on_trial", "ejected"];
+    pub const STATES: [&str; 5] = ["serving", "growing", "on_trial", "ejected", "down"];
 }
 
 impl Balance {
     pub fn facts(&self, now_ns: u64) -> UpstreamFacts {
         let members = self.members.load();
-        let [serving, growing, on_trial, ejected] = TargetFacts::STATES;
+        let [serving, growing, on_trial, ejected, down] = TargetFacts::STATES;
         let targets = members.targets.iter().map(|target| {
             let health = &target.state.health;
             let (state, ejected_for) = match health.standing(now_ns) {
                 Standing::Ejected { until_ns } => (ejected, Some(until_ns.saturating_sub(now_ns))),
+                Standing::Down => (down, None),
                 Standing::OnTrial => (on_trial, None),
                 Standing::Serving if health.share(self.slow_start_ns, now_ns) < FULL_SHARE => (growing, None),
                 Standing::Serving => (serving, None),
