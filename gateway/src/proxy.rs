@@ -30,6 +30,10 @@ mod ratelimit;
 
 mod body;
 
+mod stream;
+
+mod http1;
+
 #[cfg(test)]
 mod tests;
 

@@ -203,6 +203,7 @@ impl Compiler<'_> {
             (&raw.keep_alive, &mut timeouts.keep_alive),
             (&raw.upstream_connect, &mut timeouts.upstream_connect),
             (&raw.upstream_response_head, &mut timeouts.upstream_response_head),
+            (&raw.upstream_response_idle, &mut timeouts.upstream_response_idle),
             (&raw.drain, &mut timeouts.drain),
         ] {
             if let Some(time) = text.as_ref().and_then(|text| self.time(text)) {
@@ -229,6 +230,11 @@ impl Compiler<'_> {
                 Ok(bytes) => bounds.body_bytes = Some(bytes),
                 Err(error) => self.findings.at(body.span(), format!("{error}, or \"unlimited\"")),
             }
+        }
+        if let Some(raw) = &raw.client_rate
+            && let Some((bytes, period)) = self.fallible(raw, units::byte_rate(raw.get_ref()))
+        {
+            bounds.client_bytes_a_second = bytes.checked_div(period.as_secs()).unwrap_or(0);
         }
         if let Some(number) = &raw.connections_per_client
             && bounds.connections_per_client > bounds.connections

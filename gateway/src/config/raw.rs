@@ -184,6 +184,7 @@ pub struct Timeouts {
     pub keep_alive: Text,
     pub upstream_connect: Text,
     pub upstream_response_head: Text,
+    pub upstream_response_idle: Text,
     pub drain: Text,
 }
 
@@ -196,6 +197,7 @@ pub struct Bounds {
     pub headers: Number,
     pub uri_bytes: Text,
     pub body_bytes: Text,
+    pub client_rate: Text,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,20 +1,16 @@
 //! A worker: one thread, one runtime, its own listeners, pools and counters. Accepts connections,
 //! serves them, and on drain lets them finish.
 
-mod io;
-
 pub mod proxy_protocol;
 
 mod proxied;
 
-mod stream;
-
 mod tls;
 
+pub(super) use self::tls::Metered;
 pub use self::tls::WRITE_BYTES as TLS_WRITE_BYTES;
 
 use std::cell::Cell;
-use std::future::Future;
 use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -23,23 +19,23 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::Request;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
-use self::io::{ClientIo, Tracked};
 use self::proxied::Failed;
-use self::stream::Stream;
 use self::tls::{Secured, handshake};
+use super::body::Source;
 use super::client::is_in;
-use super::config::Listener;
+use super::config::{Bounds, Listener};
 use super::connection::{Connection, Peer, Scheme};
-use super::exchange::{charge_malformed, exchange};
+use super::exchange::{charge_malformed, count, exchange};
 use super::forward::{Addresses, Pools, Upstreams};
+use super::http1::{Date, Ended, HeadBounds, Received, Scratch, Server, Settings};
 use super::snapshot::{ListenerIdx, Snapshot};
+use super::stream::Stream;
 use crate::limit::{Denied, Shedder, TABLE_ENTRIES};
 use crate::model::ClientKey;
 use crate::plane::{Bans, Plane, Table, now_ns};
@@ -47,8 +43,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// After an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// hyper's smallest buffer for a head.
-const HEAD_BYTES_MIN: usize = 8_192;
+/// Between two looks at idle connections to upstreams.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// What all workers share.
 pub struct Shared {
@@ -126,6 +122,8 @@ pub(super) struct Worker {
     pub shared: Arc<Shared>,
     pub denied: Denied,
     pub pools: Rc<Pools>,
+    scratch: Scratch,
+    date: Date,
     open: Cell<usize>,
     closed: Notify,
 }
@@ -138,11 +136,13 @@ pub fn worker(
     drain: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let header_bytes = (shared.snapshot.load().bounds.header_bytes as usize).max(HEAD_BYTES_MIN);
     let denied = Denied::new(Arc::clone(&shared.generation));
-    let pools = Rc::new(Pools::new(header_bytes));
-    let worker = Rc::new(Worker { shared, denied, pools, open: Cell::new(0), closed: Notify::new() });
+    let scratch = Scratch::new();
+    let pools = Rc::new(Pools::new(Scratch::clone(&scratch), head_bounds(&shared.snapshot.load().bounds)));
+    let (open, closed) = (Cell::new(0), Notify::new());
+    let worker = Rc::new(Worker { shared, denied, pools, scratch, date: Date::new(), open, closed });
     LocalSet::new().block_on(&runtime, async {
+        let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&worker.pools)));
         let mut accepting = Vec::new();
         for (position, listener) in listeners.into_iter().enumerate() {
             let listener = TcpListener::from_std(listener)?;
@@ -157,17 +157,16 @@ pub fn worker(
         if timeout(until, worker.all_closed()).await.is_err() {
             tracing::warn!(connections = worker.open.get(), "not drained in time, closing");
         }
+        sweeping.abort();
         Ok(())
     })
 }
 
-/// Runs a connection to an upstream beside the requests that use it.
-pub(super) fn drive(connection: impl Future<Output = Result<(), hyper::Error>> + 'static) {
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
+async fn sweep(pools: Rc<Pools>) {
+    loop {
+        sleep(SWEEP).await;
+        pools.sweep();
+    }
 }
 
 /// An open listener, and where the snapshot says what it speaks. None: the file was changed, and the
@@ -371,36 +370,50 @@ async fn connection(
 }
 
 async fn http1(worker: &Rc<Worker>, stream: Stream, over: Connection, mut drain: watch::Receiver<bool>) {
-    let snapshot = worker.shared.snapshot.load_full();
+    let settings = Settings::of(&worker.shared.snapshot.load());
     let over = Rc::new(over);
-    let io = ClientIo::new(stream, &snapshot.timeouts);
-    let progress = io.progress();
-    let service = service_fn(|request| {
-        progress.busy();
-        let answered = exchange(Rc::clone(worker), Rc::clone(&over), request);
-        let progress = Rc::clone(&progress);
-        async move { Ok::<_, std::convert::Infallible>(answered.await.map(|body| Tracked::new(body, progress))) }
-    });
-    let serving = http1::Builder::new()
-        .half_close(true)
-        .header_read_timeout(None)
-        .max_headers(snapshot.bounds.headers as usize)
-        .max_buf_size((snapshot.bounds.header_bytes as usize).max(HEAD_BYTES_MIN))
-        .serve_connection(io, service);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        _ = drain.wait_for(|drain| *drain) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let server = Server::new(stream, Scratch::clone(&worker.scratch), &settings, &worker.date);
+    let service = |request: Request<Received>| {
+        exchange(Rc::clone(worker), Rc::clone(&over), request.map(Source::Http1))
+    };
+    let drained = async move {
+        match drain.wait_for(|drain| *drain).await {
+            Ok(_) | Err(_) => {}
         }
     };
-    if let Err(error) = ended {
-        if error.is_parse() || error.is_parse_too_large() {
-            worker.shared.metrics.malformed("head").inc();
+    match server.serve(service, drained).await {
+        Ended::Closed => {}
+        Ended::Malformed(rejection) => {
+            count(worker, &rejection);
             charge_malformed(worker, over.peer);
-        } else if let Some(reason) = progress.timed_out() {
-            worker.shared.metrics.closed(reason).inc();
         }
+        Ended::TimedOut(reason) => {
+            worker.shared.metrics.closed(reason).inc();
+            if reason != "keep_alive" {
+                charge_malformed(worker, over.peer);
+            }
+        }
+    }
+}
+
+impl Settings {
+    fn of(snapshot: &Snapshot) -> Self {
+        let Snapshot { bounds, timeouts, .. } = snapshot;
+        Self {
+            head: head_bounds(bounds),
+            request_head: timeouts.request_head,
+            keep_alive: timeouts.keep_alive,
+            response_write_idle: timeouts.response_write_idle,
+            bytes_a_second: bounds.client_bytes_a_second,
+            tunnel_idle: timeouts.upstream_response_idle,
+        }
+    }
+}
+
+fn head_bounds(bounds: &Bounds) -> HeadBounds {
+    HeadBounds {
+        bytes: bounds.header_bytes as usize,
+        fields: bounds.headers as usize,
+        target: bounds.uri_bytes as usize,
     }
 }

@@ -6,34 +6,36 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep_until};
 
-use super::forward::{Pending, Returning};
+use super::forward::{Answer, Pending};
+use super::http1::{Broken, Pace, Received, Wire};
 
 /// Of a response: ours, or the upstream's as it comes.
 pub(super) enum Body {
     Empty,
     Full(Option<Bytes>),
-    Upstream(Box<Upstream>),
+    Upstream(Box<Answer>),
+    /// Behind a 101: the upstream's connection itself.
+    Tunnel(Box<Wire>),
 }
 
-/// An upstream's body; its end gives the connection back to the pool.
-pub(super) struct Upstream {
-    pub incoming: Incoming,
-    pub returning: Option<Returning>,
-    /// In flight until the body's end.
-    pub pending: Option<Pending>,
+/// Why an answer's body is not whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error("the upstream stopped sending")]
+    Idle,
 }
 
 impl Body {
     /// Counts as in flight until its end.
     pub fn counted(mut self, pending: Pending) -> Self {
-        if let Self::Upstream(upstream) = &mut self
-            && !upstream.incoming.is_end_stream()
-        {
-            upstream.pending = Some(pending);
+        if let Self::Upstream(answer) = &mut self {
+            answer.counted(pending);
         }
         self
     }
@@ -45,58 +47,51 @@ impl Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream(upstream) => {
-                let polled = ready!(Pin::new(&mut upstream.incoming).poll_frame(cx));
-                if polled.is_none() || upstream.incoming.is_end_stream() {
-                    upstream.give_back();
-                }
-                // An error cuts the connection: a client must never take half an answer for a whole one.
-                Poll::Ready(polled)
-            }
+            // An error cuts the connection: a client must never take half an answer for a whole one.
+            Self::Upstream(answer) => answer.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Tunnel(_) => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(upstream) => upstream.incoming.is_end_stream(),
+            Self::Upstream(answer) => answer.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Upstream(upstream) => upstream.incoming.size_hint(),
+            Self::Upstream(answer) => answer.size_hint(),
         }
     }
 }
 
-impl Upstream {
-    fn give_back(&mut self) {
-        if let Some(returning) = self.returning.take() {
-            returning.give_back();
-        }
-        self.pending = None;
-    }
+/// A request's body as its connection brings it.
+pub(super) enum Source {
+    /// There is none.
+    None,
+    Http1(Received),
+    #[expect(dead_code, reason = "made by the HTTP/2 listener, which is to come")]
+    Http2(Incoming),
 }
 
 /// Of a request, on its way to the upstream.
 pub(super) struct RequestBody {
-    /// None: there is none, and never was.
-    incoming: Option<Incoming>,
+    source: Source,
     left_bytes: Option<u64>,
-    idle: Duration,
+    pace: Pace,
     /// Armed while a piece is awaited.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -105,31 +100,58 @@ pub(super) struct RequestBody {
 pub(super) enum RequestBodyError {
     #[error("the body is larger than bounds.body_bytes")]
     TooLarge,
-    #[error("the body stopped coming")]
+    #[error("the body stopped coming, or came too slowly")]
     Idle,
     #[error(transparent)]
-    Client(#[from] hyper::Error),
+    Http1(#[from] Broken),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
 }
 
 impl RequestBody {
-    pub fn new(incoming: Incoming, bound_bytes: Option<u64>, idle: Duration) -> Self {
-        Self { incoming: Some(incoming), left_bytes: bound_bytes, idle, timer: None }
+    pub fn new(source: Source, bound_bytes: Option<u64>, pace: Pace) -> Self {
+        Self { source, left_bytes: bound_bytes, pace, timer: None }
     }
 
-    pub fn empty() -> Self {
-        Self { incoming: None, left_bytes: None, idle: Duration::ZERO, timer: None }
+    /// The body of a second attempt; None where the first takes the body with it.
+    pub fn again(&self) -> Option<Self> {
+        let source = match self.client() {
+            Some(received) => Source::Http1(received),
+            None => Source::None,
+        };
+        http_body::Body::is_end_stream(self).then(|| Self::new(source, None, Pace::new(Duration::ZERO, 0)))
+    }
+
+    /// The client's connection, where interim answers can be written to it.
+    pub fn client(&self) -> Option<Received> {
+        match &self.source {
+            Source::Http1(received) => Some(Received::clone(received)),
+            Source::None | Source::Http2(_) => None,
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match &mut self.source {
+            Source::None => Poll::Ready(None),
+            Source::Http1(received) => received.poll_body(cx).map_err(Into::into),
+            Source::Http2(incoming) => {
+                http_body::Body::poll_frame(Pin::new(incoming), cx).map_err(Into::into)
+            }
+        }
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let idle = self.idle;
-        self.timer.get_or_insert_with(|| Box::pin(sleep(idle))).as_mut().poll(cx)
+        let due = self.pace.due();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().poll(cx)
     }
 
     fn take_bytes(&mut self, frame: &Frame<Bytes>) -> Result<(), RequestBodyError> {
         let Some(data) = frame.data_ref() else { return Ok(()) };
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(Instant::now() + self.idle);
-        }
+        self.pace.moved(data.len());
         let Some(left) = self.left_bytes else { return Ok(()) };
         self.left_bytes = Some(left.checked_sub(data.len() as u64).ok_or(RequestBodyError::TooLarge)?);
         Ok(())
@@ -144,14 +166,12 @@ impl http_body::Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
+        match self.poll_source(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let taken = self.take_bytes(&frame);
                 Poll::Ready(Some(taken.map(|()| frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(other) => Poll::Ready(other),
             Poll::Pending => {
                 ready!(self.poll_idle(cx));
                 Poll::Ready(Some(Err(RequestBodyError::Idle)))
@@ -160,10 +180,18 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+        match &self.source {
+            Source::None => true,
+            Source::Http1(received) => received.is_body_done(),
+            Source::Http2(incoming) => http_body::Body::is_end_stream(incoming),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), http_body::Body::size_hint)
+        match &self.source {
+            Source::None => SizeHint::with_exact(0),
+            Source::Http1(received) => received.size_hint(),
+            Source::Http2(incoming) => http_body::Body::size_hint(incoming),
+        }
     }
 }

@@ -72,6 +72,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     pub upstream_connect: Duration,
     pub upstream_response_head: Duration,
+    /// Without a byte of an upstream's answer, once its head came; either way in a tunnel (WebSocket).
+    pub upstream_response_idle: Duration,
     /// From TERM to the end of the last exchange.
     pub drain: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(75),
             upstream_connect: Duration::from_secs(5),
             upstream_response_head: Duration::from_secs(60),
+            upstream_response_idle: Duration::from_secs(300),
             drain: Duration::from_secs(30),
         }
     }
@@ -104,6 +107,9 @@ pub struct Bounds {
     pub uri_bytes: u32,
     /// Bytes of a request body, streamed; None is unlimited.
     pub body_bytes: Option<u64>,
+    /// Of a body sent or an answer taken, over all the time that a client was waited for beyond the idle
+    /// times: slower is closed. 0: no floor.
+    pub client_bytes_a_second: u64,
 }
 
 impl Default for Bounds {
@@ -115,6 +121,7 @@ impl Default for Bounds {
             headers: 100,
             uri_bytes: 16 * 1024,
             body_bytes: None,
+            client_bytes_a_second: 500,
         }
     }
 }

@@ -3,18 +3,18 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{HOST, HeaderValue, UPGRADE};
 use hyper::{Request, Response};
 
 use super::accept::Worker;
-use super::body::{Body, RequestBody};
+use super::body::{Body, RequestBody, Source};
 use super::client::{Identified, identify};
 use super::connection::{Connection, Peer};
 use super::dispatch::normalise;
 use super::filter::Facts;
 use super::forward::{Forward, Hop, to_upstream};
 use super::head;
+use super::http1::{Pace, asks_websocket};
 use super::respond::{Rejection, fault, reject};
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use crate::model::ClientKey;
@@ -24,7 +24,7 @@ use crate::plane::now_ns;
 pub(super) async fn exchange(
     worker: Rc<Worker>,
     over: Rc<Connection>,
-    request: Request<Incoming>,
+    request: Request<Source>,
 ) -> Response<Body> {
     let snapshot = worker.shared.snapshot.load_full();
     let now_ns = now_ns();
@@ -74,7 +74,7 @@ fn charge(worker: &Worker, snapshot: &Snapshot, from: &Identified, now_ns: u64) 
 }
 
 /// The API that serves the request's host and path.
-fn dispatch<'a>(snapshot: &'a Snapshot, request: &Request<Incoming>) -> Result<&'a ServedApi, Rejection> {
+fn dispatch<'a>(snapshot: &'a Snapshot, request: &Request<Source>) -> Result<&'a ServedApi, Rejection> {
     let host = match head::check(request, &snapshot.bounds) {
         ControlFlow::Continue(host) => host,
         ControlFlow::Break(rejection) => return Err(rejection),
@@ -89,7 +89,7 @@ fn filter<'a>(
     worker: &Worker,
     served: &'a ServedApi,
     from: &Identified,
-    request: &mut Request<Incoming>,
+    request: &mut Request<Source>,
     now_ns: u64,
 ) -> Result<&'a ServedApi, Rejection> {
     let client: ClientKey = from.client.key;
@@ -110,13 +110,14 @@ async fn answer(
     served: &ServedApi,
     from: &Identified,
     over: &Connection,
-    request: Request<Incoming>,
+    request: Request<Source>,
 ) -> Response<Body> {
     let balance = match &served.answer {
         ServedAnswer::Respond(prepared) => return prepared.respond(),
         ServedAnswer::Forward(balance) => balance,
     };
-    let (mut head, incoming) = request.into_parts();
+    let (mut head, source) = request.into_parts();
+    let websocket = asks_websocket(&head);
     if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok()) {
         // RFC 9112 section 3.2.2: it takes the place of what Host said.
         head.headers.insert(HOST, named);
@@ -125,7 +126,11 @@ async fn answer(
     head.version = hyper::Version::HTTP_11;
     let hop = Hop { peer: over.peer.address, peer_is_trusted: from.peer_is_trusted, scheme: over.scheme };
     to_upstream(&mut head.headers, &hop);
-    let body = RequestBody::new(incoming, snapshot.bounds.body_bytes, snapshot.timeouts.request_body_idle);
+    if websocket {
+        head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    let pace = Pace::new(snapshot.timeouts.request_body_idle, snapshot.bounds.client_bytes_a_second);
+    let body = RequestBody::new(source, snapshot.bounds.body_bytes, pace);
     let forward = Forward {
         api: &served.api,
         balance,
@@ -138,8 +143,23 @@ async fn answer(
 }
 
 fn refuse(worker: &Worker, rejection: &Rejection) -> Response<Body> {
-    if let Rejection::Malformed(reason) = rejection {
-        worker.shared.metrics.malformed(reason).inc();
-    }
+    count(worker, rejection);
     reject(rejection)
+}
+
+/// Counts what is no request by what is wrong with it.
+pub(super) fn count(worker: &Worker, rejection: &Rejection) {
+    let reason = match rejection {
+        Rejection::Malformed(reason) => reason,
+        Rejection::UriTooLong => "uri_too_long",
+        Rejection::HeadTooLarge => "head_too_large",
+        Rejection::Version => "version",
+        Rejection::Connect
+        | Rejection::BodyTooLarge
+        | Rejection::Expectation
+        | Rejection::NoApi
+        | Rejection::Unauthorized
+        | Rejection::Limited(_) => return,
+    };
+    worker.shared.metrics.malformed(reason).inc();
 }

@@ -3,6 +3,8 @@
 
 mod retry;
 
+mod answer;
+
 mod balance;
 
 mod budget;
@@ -27,23 +29,27 @@ mod uri;
 
 use std::rc::Rc;
 
-use hyper::{Method, Request, Response, Uri};
+use hyper::header::{HeaderValue, UPGRADE};
+use hyper::http::{request, response};
+use hyper::{Method, Response};
 use tokio::time::timeout;
 
-use self::pool::{Connection, Sending};
+use self::pool::Connection;
 use self::retry::Failed;
 use super::Timeouts;
-use super::body::{Body, RequestBody, Upstream};
+use super::body::{Body, RequestBody};
+use super::http1::{ExchangeError, Sent};
 use super::respond::Fault;
 use crate::model::Api;
 use crate::telemetry::metrics::ApiMetrics;
 
+pub(super) use self::answer::Answer;
 pub(super) use self::balance::Balance;
 pub use self::balance::{TargetFacts, UpstreamFacts};
 pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_MAX;
-pub(super) use self::pool::{Pools, Returning};
+pub(super) use self::pool::Pools;
 pub(super) use self::target::{Pending, Target};
 pub use self::upstreams::{Addresses, Upstreams};
 use self::uri::upstream_uri;
@@ -58,26 +64,28 @@ pub(super) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// One attempt; whether a further one can follow decides whether the request is kept for it.
     async fn exchange(
         &self,
         target: &Target,
-        request: Request<RequestBody>,
-        may_follow: bool,
+        head: &request::Parts,
+        body: RequestBody,
     ) -> Result<Response<Body>, Failed> {
-        let Some(mut pooled) = self.pools.take(target) else {
-            return self.exchange_fresh(target, request, may_follow).await;
+        let Some(pooled) = self.pools.take(target) else {
+            return self.exchange_fresh(target, head, body).await;
         };
         // The upstream may close a connection just as we take it: what it surely did not act on is sent again.
-        let again = copy_if_repeatable(&request);
-        pooled.mark_reused();
-        let failed = match self.attempt(pooled, request).await {
+        let again = body.again();
+        let failed = match self.attempt(pooled, head, body).await {
             Ok(response) => return Ok(response),
             Err(failed) => failed,
         };
-        let before_answer = failed.before_answer;
-        match failed.unsent.or(again.filter(|_| before_answer)) {
-            Some(request) => self.exchange_fresh(target, request, may_follow).await,
+        let safe = match failed.sent {
+            Sent::Nothing => true,
+            Sent::Unanswered => is_idempotent(&head.method),
+            Sent::Answered => false,
+        };
+        match again.filter(|_| safe) {
+            Some(body) => self.exchange_fresh(target, head, body).await,
             None => Err(Failed::for_good(failed.fault)),
         }
     }
@@ -85,18 +93,17 @@ impl Forward<'_> {
     async fn exchange_fresh(
         &self,
         target: &Target,
-        request: Request<RequestBody>,
-        may_follow: bool,
+        head: &request::Parts,
+        body: RequestBody,
     ) -> Result<Response<Body>, Failed> {
         let fresh = match self.connect(target).await {
             Ok(fresh) => fresh,
-            Err(fault) => return Err(Failed { fault, again: Some(request) }),
+            Err(fault) => return Err(Failed { fault, again: Some(body) }),
         };
-        let again = may_follow.then(|| copy_if_repeatable(&request)).flatten();
-        let attempt = self.attempt(fresh, request).await;
-        attempt.map_err(|failed| {
-            let broken = again.filter(|_| failed.fault == Fault::Broken);
-            Failed { fault: failed.fault, again: failed.unsent.or(broken) }
+        let again = body.again();
+        self.attempt(fresh, head, body).await.map_err(|ExchangeError { fault, sent }| {
+            let safe = sent == Sent::Nothing || is_idempotent(&head.method);
+            Failed { fault, again: again.filter(|_| safe && fault == Fault::Broken) }
         })
     }
 
@@ -115,42 +122,44 @@ impl Forward<'_> {
     async fn attempt(
         &self,
         mut connection: Connection,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Sending> {
-        let sent = timeout(self.timeouts.upstream_response_head, connection.send(request)).await;
-        let response = sent.map_err(|_| Sending::fault(Fault::ResponseTimeout))??;
-        if response.status().is_informational() {
-            // Nobody asked for another protocol.
-            return Err(Sending::fault(Fault::Broken));
+        head: &request::Parts,
+        body: RequestBody,
+    ) -> Result<Response<Body>, ExchangeError> {
+        let patience = self.timeouts.upstream_response_head;
+        let answered = connection.link.exchange(head, body, patience).await?;
+        let switches = answered.switches();
+        let (mut answer, ()) = answered.head.into_parts();
+        if switches {
+            return switch(answer, head, connection);
         }
-        let (mut head, incoming) = response.into_parts();
-        strip_hop_by_hop(&mut head.headers);
-        let mut returning = Some(Returning::new(self.pools, connection));
-        if http_body::Body::is_end_stream(&incoming)
-            && let Some(returning) = returning.take()
-        {
-            returning.give_back();
-        }
-        Ok(Response::from_parts(
-            head,
-            Body::Upstream(Box::new(Upstream { incoming, returning, pending: None })),
-        ))
+        strip_hop_by_hop(&mut answer.headers);
+        let body = Answer::new(connection, answered.pump, self.timeouts.upstream_response_idle);
+        Ok(Response::from_parts(answer, Body::Upstream(Box::new(body))))
     }
 }
 
-/// A second copy of a request that may be sent twice: a method that RFC 9110 section 9.2.2 calls
-/// idempotent, and no body.
-fn copy_if_repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let repeatable = matches!(
-        *request.method(),
+/// A 101 that was asked for makes the connection the client's; any other is nonsense.
+fn switch(
+    mut answer: response::Parts,
+    request: &request::Parts,
+    connection: Connection,
+) -> Result<Response<Body>, ExchangeError> {
+    let asked = request.headers.get(UPGRADE);
+    let names = |upgrade: &HeaderValue| {
+        asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(upgrade.as_bytes()))
+    };
+    let Some(upgrade) = answer.headers.remove(UPGRADE).filter(names) else {
+        return Err(ExchangeError { fault: Fault::Broken, sent: Sent::Answered });
+    };
+    strip_hop_by_hop(&mut answer.headers);
+    answer.headers.insert(UPGRADE, upgrade);
+    Ok(Response::from_parts(answer, Body::Tunnel(Box::new(connection.link.into_wire()))))
+}
+
+/// RFC 9110 section 9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    );
-    if !repeatable || !http_body::Body::is_end_stream(request.body()) {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = Uri::clone(request.uri());
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    )
 }

@@ -16,6 +16,10 @@ pub(super) enum Rejection {
     Malformed(&'static str),
     Connect,
     UriTooLong,
+    /// Too many bytes or fields before the body.
+    HeadTooLarge,
+    /// HTTP of a version that is not spoken here.
+    Version,
     BodyTooLarge,
     /// Expect says something else than 100-continue.
     Expectation,
@@ -87,6 +91,16 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
         Rejection::UriTooLong => {
             closing(problem(StatusCode::URI_TOO_LONG, "URI too long", "shorten the path or the query"))
         }
+        Rejection::HeadTooLarge => closing(problem(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Request header fields too large",
+            "send fewer or shorter header fields",
+        )),
+        Rejection::Version => closing(problem(
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "HTTP version not supported",
+            "HTTP/1.0 and HTTP/1.1 are spoken here",
+        )),
         Rejection::BodyTooLarge => {
             closing(problem(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", "send a smaller body"))
         }

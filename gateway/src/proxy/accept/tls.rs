@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::stream::Stream;
 use crate::proxy::config::Timeouts;
+use crate::proxy::stream::Stream;
 use crate::proxy::tls::{ClientCertificate, Tls};
 
 /// What a client may send until it is through: a hello with post-quantum keys is below 2 KiB; certificates
@@ -77,6 +77,12 @@ pub struct Metered {
     stream: TcpStream,
     /// None: no bound.
     left: Option<usize>,
+}
+
+impl Metered {
+    pub fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
 }
 
 impl AsyncRead for Metered {

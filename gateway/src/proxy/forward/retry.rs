@@ -2,6 +2,7 @@
 //! that is safe another one is asked, within the API's budget.
 
 use hyper::header::HOST;
+use hyper::http::request;
 use hyper::{Request, Response, Uri};
 
 use super::balance::{Nobody, Tried};
@@ -14,8 +15,8 @@ use crate::proxy::respond::Fault;
 /// An attempt that failed.
 pub(super) struct Failed {
     pub fault: Fault,
-    /// The request, where it may be sent once more.
-    pub again: Option<Request<RequestBody>>,
+    /// The request's body, where the request may be sent once more.
+    pub again: Option<RequestBody>,
 }
 
 impl Failed {
@@ -34,11 +35,11 @@ impl Forward<'_> {
         let mut tried = Tried::default();
         let mut pending = self.admit(key).await.inspect_err(|fault| self.count(*fault))?;
         let asked = request.uri().clone();
-        let mut request = request;
+        let (mut head, mut body) = request.into_parts();
         for retries_left in (0..=retry.times).rev() {
             let target = pending.target();
-            self.aim(&mut request, &asked, &pending);
-            let failed = match self.exchange(target, request, retries_left > 0).await {
+            self.aim(&mut head, &asked, &pending);
+            let failed = match self.exchange(target, &head, body).await {
                 Ok(response) => {
                     balance.answered(target, response.status().as_u16());
                     return Ok(response.map(|body| body.counted(pending)));
@@ -58,7 +59,7 @@ impl Forward<'_> {
                 return Err(failed.fault);
             }
             self.metrics.retries.inc();
-            (pending, request) = (other, again);
+            (pending, body) = (other, again);
         }
         // The last round has none left and returns.
         Err(Fault::Broken)
@@ -79,10 +80,10 @@ impl Forward<'_> {
     }
 
     /// Path prefix and Host are the upstream's own.
-    fn aim(&self, request: &mut Request<RequestBody>, asked: &Uri, pending: &Pending) {
+    fn aim(&self, head: &mut request::Parts, asked: &Uri, pending: &Pending) {
         let target = pending.target();
-        *request.uri_mut() = upstream_uri(self.api, target, asked);
-        request.headers_mut().insert(HOST, target.host.clone());
+        head.uri = upstream_uri(self.api, target, asked);
+        head.headers.insert(HOST, target.host.clone());
     }
 
     fn count(&self, fault: Fault) {

@@ -1,4 +1,4 @@
-//! A client's transport: TCP, or TLS over it.
+//! A connection's transport: TCP, or TLS over it.
 
 use std::io;
 use std::pin::Pin;
@@ -8,12 +8,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::tls::Metered;
+use super::accept::Metered;
 
 /// What HTTP is spoken over.
-pub enum Stream {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<Metered>>),
+}
+
+impl Stream {
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0.socket(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -1,0 +1,150 @@
+//! Which body follows a head, and where it ends (RFC 9112 section 6.3).
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::{HeaderMap, Method, StatusCode, Version};
+
+use super::Malformed;
+use super::chunked::Chunked;
+
+/// Reads the body that follows a head.
+#[derive(Debug)]
+pub enum Decoder {
+    /// There is none, or it was read to its end.
+    Done,
+    /// As many bytes are to come.
+    Length(u64),
+    Chunked(Box<Chunked>),
+    /// An answer of an upstream that ends with its connection.
+    UntilClose,
+}
+
+/// What a decoder finds in the bytes that came.
+#[derive(Debug)]
+pub enum Step {
+    Frame(Frame<Bytes>),
+    /// The bytes are used up.
+    More,
+    Done,
+}
+
+impl Decoder {
+    /// Both lengths at once are a sign of smuggling (section 6.1), and so is each oddity in one.
+    pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Self, Malformed> {
+        let coded = is_chunked(headers)?;
+        let length = length(headers)?;
+        match (coded, length) {
+            (true, Some(_)) => Err(Malformed("both_lengths")),
+            (true, None) if version < Version::HTTP_11 => Err(Malformed("transfer_encoding")),
+            (true, None) => Ok(Self::chunked()),
+            (false, None | Some(0)) => Ok(Self::Done),
+            (false, Some(length)) => Ok(Self::Length(length)),
+        }
+    }
+
+    pub fn of_answer(
+        method: &Method,
+        status: StatusCode,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Result<Self, Malformed> {
+        let coded = is_chunked(headers)?;
+        let length = length(headers)?;
+        let bodiless = *method == Method::HEAD
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match (coded, length) {
+            (true, Some(_)) => Err(Malformed("both_lengths")),
+            (true, None) if version < Version::HTTP_11 => Err(Malformed("transfer_encoding")),
+            _ if bodiless => Ok(Self::Done),
+            (true, None) => Ok(Self::chunked()),
+            (false, Some(0)) => Ok(Self::Done),
+            (false, Some(length)) => Ok(Self::Length(length)),
+            (false, None) => Ok(Self::UntilClose),
+        }
+    }
+
+    fn chunked() -> Self {
+        Self::Chunked(Box::default())
+    }
+
+    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Step, Malformed> {
+        match self {
+            Self::Done => Ok(Step::Done),
+            Self::Length(0) => {
+                *self = Self::Done;
+                Ok(Step::Done)
+            }
+            Self::Length(_) | Self::UntilClose if input.is_empty() => Ok(Step::More),
+            Self::UntilClose => Ok(Step::Frame(Frame::data(input.split().freeze()))),
+            Self::Length(left) => {
+                let data = take(input, *left);
+                *left -= data.len() as u64;
+                if *left == 0 {
+                    *self = Self::Done;
+                }
+                Ok(Step::Frame(Frame::data(data)))
+            }
+            Self::Chunked(chunked) => {
+                let step = chunked.decode(input)?;
+                if matches!(step, Step::Done) || matches!(&step, Step::Frame(frame) if frame.is_trailers()) {
+                    *self = Self::Done;
+                }
+                Ok(step)
+            }
+        }
+    }
+
+    /// The peer closed: whether that is the body's end.
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self, Self::UntilClose | Self::Done)
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done | Self::Length(0))
+    }
+
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Done => SizeHint::with_exact(0),
+            Self::Length(left) => SizeHint::with_exact(*left),
+            Self::Chunked(_) | Self::UntilClose => SizeHint::default(),
+        }
+    }
+}
+
+/// At most `most` of the bytes that came.
+pub(super) fn take(input: &mut BytesMut, most: u64) -> Bytes {
+    let most = usize::try_from(most).unwrap_or(usize::MAX).min(input.len());
+    input.split_to(most).freeze()
+}
+
+/// The one value of a field that must stand once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ()> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next();
+    if lines.next().is_some() { Err(()) } else { Ok(line) }
+}
+
+/// Digits and nothing else, once: a list of equal ones may be refused too (section 6.3).
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let malformed = Malformed("content_length");
+    let Some(line) = only(headers, &CONTENT_LENGTH).map_err(|()| malformed)? else { return Ok(None) };
+    let digits = line.as_bytes();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(malformed);
+    }
+    let number = line.to_str().ok().and_then(|digits| digits.parse().ok());
+    number.map(Some).ok_or(malformed)
+}
+
+/// `chunked` and nothing else: no other coding is undone here, so none can be passed on.
+fn is_chunked(headers: &HeaderMap) -> Result<bool, Malformed> {
+    let malformed = Malformed("transfer_encoding");
+    match only(headers, &TRANSFER_ENCODING).map_err(|()| malformed)? {
+        None => Ok(false),
+        Some(line) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        Some(_) => Err(malformed),
+    }
+}

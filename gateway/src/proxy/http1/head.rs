@@ -1,0 +1,206 @@
+//! A head's bytes to a request or an answer. Lines end with CR LF and nothing else; nothing is repaired.
+//! httparse cuts the head up, once, when it is whole: a head that comes byte by byte is only scanned.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+
+use super::Malformed;
+
+/// Fields that are cut up without an allocation.
+const FIELDS_INLINE: usize = 100;
+/// A method is a short word; no registered one has more than 18 letters.
+const METHOD_BYTES_MAX: usize = 32;
+
+/// Bounds of a head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadBounds {
+    pub bytes: usize,
+    pub fields: usize,
+    /// Bytes of the request target.
+    pub target: usize,
+}
+
+/// Why a head is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    Malformed(Malformed),
+    UriTooLong,
+    /// Too many bytes or fields.
+    TooLarge,
+    /// HTTP, of a version that is not spoken here.
+    Version,
+}
+
+impl From<Malformed> for HeadError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+/// How far a head that is still coming was scanned.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scan {
+    seen: usize,
+    line: usize,
+}
+
+impl Scan {
+    /// Behind the empty line that ends the head; None: not yet.
+    fn end(&mut self, input: &[u8]) -> Result<Option<usize>, Malformed> {
+        let fresh = input.get(self.seen..).unwrap_or_default();
+        for at in memchr::memchr_iter(b'\n', fresh).map(|at| at + self.seen) {
+            if at.checked_sub(1).and_then(|before| input.get(before)) != Some(&b'\r') {
+                return Err(Malformed("line_end"));
+            }
+            if at == self.line + 1 {
+                return Ok(Some(at + 1));
+            }
+            self.line = at + 1;
+        }
+        self.seen = input.len();
+        Ok(None)
+    }
+}
+
+/// The request at the beginning of `input`, taken out of it; None: not whole yet.
+pub fn request(
+    input: &mut BytesMut,
+    scan: &mut Scan,
+    bounds: &HeadBounds,
+) -> Result<Option<Request<()>>, HeadError> {
+    // Section 2.2: an empty line before a request is read over.
+    while scan.seen == 0 && input.starts_with(b"\r\n") {
+        input.advance(2);
+    }
+    let ends = match scan.end(input) {
+        Ok(ends) => ends,
+        // Garbage has no lines either; what is wrong with it is better said of its first line.
+        Err(malformed) => return Err(first_line(input, bounds).err().unwrap_or(malformed.into())),
+    };
+    let Some(end) = ends else {
+        return if input.len() > bounds.bytes { Err(too_large(input, bounds)) } else { Ok(None) };
+    };
+    if end > bounds.bytes {
+        return Err(too_large(input, bounds));
+    }
+    first_line(input, bounds)?;
+    let head = input.split_to(end).freeze();
+    *scan = Scan::default();
+    with_fields(bounds.fields, |fields| parse_request(&head, fields)).map(Some)
+}
+
+/// The answer at the beginning of `input`, taken out of it; None: not whole yet.
+pub fn answer(
+    input: &mut BytesMut,
+    scan: &mut Scan,
+    bounds: &HeadBounds,
+) -> Result<Option<Response<()>>, HeadError> {
+    let Some(end) = scan.end(input)?.filter(|end| *end <= bounds.bytes) else {
+        return if input.len() > bounds.bytes { Err(HeadError::TooLarge) } else { Ok(None) };
+    };
+    let head = input.split_to(end).freeze();
+    *scan = Scan::default();
+    with_fields(bounds.fields, |fields| parse_answer(&head, fields)).map(Some)
+}
+
+type Fields<'a> = [MaybeUninit<httparse::Header<'a>>];
+
+fn with_fields<'a, T>(most: usize, parse: impl FnOnce(&mut Fields<'a>) -> T) -> T {
+    if most <= FIELDS_INLINE {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_INLINE];
+        return parse(fields.get_mut(..most).unwrap_or_default());
+    }
+    let mut fields: Vec<_> = std::iter::repeat_with(MaybeUninit::uninit).take(most).collect();
+    parse(&mut fields)
+}
+
+fn parse_request<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<Request<()>, HeadError> {
+    let malformed = Malformed("head");
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, fields) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(malformed.into()),
+    }
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(malformed.into());
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| malformed)?;
+    *request.uri_mut() = uri(head.slice_ref(target.as_bytes()))?;
+    *request.version_mut() = version(minor);
+    *request.headers_mut() = header_map(head, parsed.headers)?;
+    Ok(request)
+}
+
+/// A fragment never belongs into a target (section 3.2), and the parser would drop it in silence.
+fn uri(target: Bytes) -> Result<Uri, HeadError> {
+    let malformed = Malformed("target");
+    if memchr::memchr(b'#', &target).is_some() {
+        return Err(malformed.into());
+    }
+    Ok(Uri::from_maybe_shared(target).map_err(|_| malformed)?)
+}
+
+fn parse_answer<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<Response<()>, HeadError> {
+    let malformed = Malformed("head");
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, head, fields) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(malformed.into()),
+    }
+    let (Some(code), Some(minor)) = (parsed.code, parsed.version) else { return Err(malformed.into()) };
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(code).map_err(|_| malformed)?;
+    *response.version_mut() = version(minor);
+    *response.headers_mut() = header_map(head, parsed.headers)?;
+    Ok(response)
+}
+
+fn version(minor: u8) -> Version {
+    if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
+/// Values share the head's bytes.
+fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, HeadError> {
+    let malformed = Malformed("head");
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| malformed)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// A head beyond its bound, by what makes it so.
+fn too_large(input: &[u8], bounds: &HeadBounds) -> HeadError {
+    first_line(input, bounds).err().unwrap_or(HeadError::TooLarge)
+}
+
+/// What a request's first line must look like before a parser sees it.
+fn first_line(input: &[u8], bounds: &HeadBounds) -> Result<(), HeadError> {
+    let line = memchr::memchr(b'\r', input).and_then(|end| input.get(..end)).unwrap_or(input);
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    if method.is_none_or(|method| method.is_empty() || method.len() > METHOD_BYTES_MAX) {
+        return Err(Malformed("method").into());
+    }
+    if target.is_some_and(|target| target.len() > bounds.target) {
+        return Err(HeadError::UriTooLong);
+    }
+    match version {
+        Some(version) if is_other_version(version) => Err(HeadError::Version),
+        _ => Ok(()),
+    }
+}
+
+fn is_other_version(version: &[u8]) -> bool {
+    let Some(&[major, b'.', minor]) = version.strip_prefix(b"HTTP/") else { return false };
+    major.is_ascii_digit() && minor.is_ascii_digit() && major >= b'2'
+}

@@ -1,0 +1,84 @@
+//! Two connections that became one: bytes go both ways until both halves are closed. A direction holds at
+//! most one read.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::encode::Persistence;
+use super::server::Ended;
+use super::timer::Timer;
+use super::wire::Wire;
+
+/// Runs until both halves are closed, either side breaks, or nothing moved for `idle`. `client`'s output
+/// may hold the answer that made the tunnel.
+pub async fn tunnel(
+    client: &RefCell<Wire>,
+    upstream: &mut Wire,
+    idle: Duration,
+) -> Result<Persistence, Ended> {
+    let (mut up, mut down) = (Half::Open, Half::Open);
+    let mut timer = Timer::default();
+    let mut moved = Instant::now();
+    poll_fn(|cx| {
+        let client = &mut *client.borrow_mut();
+        let progress = match (up.poll(cx, client, upstream), down.poll(cx, upstream, client)) {
+            (Ok(up), Ok(down)) => up || down,
+            (Err(_), _) | (_, Err(_)) => return Poll::Ready(Err(Ended::Closed)),
+        };
+        if up == Half::Closed && down == Half::Closed {
+            return Poll::Ready(Ok(Persistence::Close));
+        }
+        if progress {
+            moved = Instant::now();
+        }
+        ready!(timer.poll(cx, moved + idle));
+        Poll::Ready(Err(Ended::TimedOut("tunnel_idle")))
+    })
+    .await
+}
+
+/// One direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Open,
+    /// The reader ended; the writer is still to be told.
+    Ending,
+    Closed,
+}
+
+impl Half {
+    /// Moves what can be moved; whether something was.
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Wire, to: &mut Wire) -> io::Result<bool> {
+        let mut progress = false;
+        loop {
+            match to.poll_flush(cx, |_| progress = true) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(progress),
+            }
+            match self {
+                Self::Closed => return Ok(progress),
+                Self::Ending => {
+                    if to.poll_shutdown(cx)?.is_ready() {
+                        *self = Self::Closed;
+                    }
+                    return Ok(progress);
+                }
+                Self::Open => {}
+            }
+            if from.input.is_empty() {
+                match from.poll_fill(cx)? {
+                    Poll::Ready(0) => *self = Self::Ending,
+                    Poll::Ready(_) => progress = true,
+                    Poll::Pending => return Ok(progress),
+                }
+            }
+            to.output.encoded = from.take_input();
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! One connection's bytes: what came and was not read yet, what is to go out, and the body that is being
+//! read. Both sides use it. Buffers exist only while they hold something.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use hyper::{HeaderMap, StatusCode};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::Malformed;
+use super::encode::interim_head;
+use super::framing::{Decoder, Step};
+use super::head::Scan;
+use super::output::Output;
+use crate::proxy::stream::Stream;
+
+/// Bytes of one read: large, so that a large body costs few.
+const READ_BYTES: usize = 65_536;
+
+/// Where a worker's connections read into before they know how much there is: idle ones hold no buffer.
+#[derive(Clone)]
+pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self(Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice())))
+    }
+}
+
+/// Why a body is not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the connection ended before the body")]
+    Truncated,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+pub struct Wire {
+    stream: Stream,
+    scratch: Scratch,
+    pub(super) input: BytesMut,
+    pub(super) scan: Scan,
+    pub(super) output: Output,
+    /// Of the message that is being read.
+    pub(super) body: Decoder,
+    /// A 100 (Continue) is owed before the body is read.
+    pub(super) owes_continue: bool,
+    /// The peer knows interim answers (1xx).
+    pub(super) takes_interims: bool,
+    ended: bool,
+}
+
+impl Wire {
+    pub fn new(stream: Stream, scratch: Scratch) -> Self {
+        Self {
+            stream,
+            scratch,
+            input: BytesMut::new(),
+            scan: Scan::default(),
+            output: Output::default(),
+            body: Decoder::Done,
+            owes_continue: false,
+            takes_interims: false,
+            ended: false,
+        }
+    }
+
+    /// Reads once behind what came already: how many bytes, 0 at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let mut scratch = self.scratch.0.borrow_mut();
+        let mut read = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        let read = read.filled();
+        self.ended = read.is_empty();
+        self.input.extend_from_slice(read);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    /// Writes what waits.
+    pub(super) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        moved: impl FnMut(usize),
+    ) -> Poll<io::Result<()>> {
+        self.output.poll_flush(cx, &mut self.stream, moved)
+    }
+
+    /// The next piece of the body that is being read.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            match self.body.decode(&mut self.input) {
+                Ok(Step::Frame(frame)) => {
+                    self.owes_continue = false;
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Step::Done) => {
+                    self.body = Decoder::Done;
+                    return Poll::Ready(None);
+                }
+                Ok(Step::More) => {}
+                Err(malformed) => return Poll::Ready(Some(Err(malformed.into()))),
+            }
+            if std::mem::take(&mut self.owes_continue) && self.input.is_empty() {
+                self.output.encoded.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            // What the peer waits for goes out before we wait for it; what it does not take must not keep us
+            // from reading.
+            match self.poll_flush(cx, |_| {})? {
+                Poll::Ready(()) | Poll::Pending => {}
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                if !self.body.ends_with_connection() {
+                    return Poll::Ready(Some(Err(Broken::Truncated)));
+                }
+                self.body = Decoder::Done;
+            }
+        }
+    }
+
+    /// Whether the body was read to its end.
+    pub fn is_body_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    pub fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    /// Whether the peer closed or sent what nobody asked for, without waiting.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        if self.ended || !self.input.is_empty() {
+            return false;
+        }
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.poll_fill(&mut cx).is_pending()
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    /// Ends with a reset, so that half an answer that would end with the connection is not taken for one.
+    pub fn reset(&self) {
+        let socket = socket2::SockRef::from(self.stream.socket());
+        if let Err(error) = socket.set_linger(Some(std::time::Duration::ZERO)) {
+            tracing::debug!(%error, "cannot reset");
+        }
+    }
+
+    /// Bytes that came and were not read.
+    pub fn take_input(&mut self) -> BytesMut {
+        std::mem::take(&mut self.input)
+    }
+}
+
+/// The body of a request on a client's connection; its reader and the answer's writer take turns.
+#[derive(Clone)]
+pub struct Received(Rc<RefCell<Wire>>);
+
+impl Received {
+    pub(super) fn new(wire: &Rc<RefCell<Wire>>) -> Self {
+        Self(Rc::clone(wire))
+    }
+
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.0.borrow_mut().poll_body(cx)
+    }
+
+    /// Passes an interim answer on, before the one that counts.
+    pub(super) fn interim(&self, cx: &mut Context<'_>, status: StatusCode, headers: &HeaderMap) {
+        let wire = &mut *self.0.borrow_mut();
+        if !wire.takes_interims || wire.output.is_full() {
+            return;
+        }
+        interim_head(&mut wire.output.encoded, status, headers);
+        // An error shows again when the answer is written.
+        match wire.poll_flush(cx, |_| {}) {
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+    }
+
+    pub fn is_body_done(&self) -> bool {
+        self.0.borrow().is_body_done()
+    }
+
+    pub fn size_hint(&self) -> SizeHint {
+        self.0.borrow().size_hint()
+    }
+}
