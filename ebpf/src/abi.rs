@@ -12,20 +12,26 @@ mod lists;
 
 mod charge;
 
+mod aggregates;
+
 #[cfg(test)]
 mod tests;
 
+pub use aggregates::{
+    AGGREGATE_ROWS, AGGREGATES_DEFAULT, AGGREGATES_MAX, AGGREGATES_MIN, AggregateKey, AggregateRow,
+    aggregates_at,
+};
 pub use charge::{ChargeAnswer, Op, charge_arg};
 pub use lists::{AddedKey, GENERATION_BITS, Mark, Sentence, list_key4, list_key6};
 pub use ports::{CLASSES, Class, PORT_RULE_DEFAULT, PORT_RULES, PortRow};
 
 /// Version of everything in this file; appended to the pin directory's name.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
-/// Map names: the statics in `maps.rs` (bpf) carry the same identifiers; but CLIENTS and BANS, which the
-/// keeper makes and puts into slots, so that their capacity can change under a running program.
+/// Map names: the statics in `maps.rs` (bpf) carry the same identifiers; but CLIENTS, BANS and AGGREGATES,
+/// which the keeper makes and puts into slots, so that their capacity can change under a running program.
 ///
-/// A successor of another layout version takes CLIENTS and BANS over where their sizes are its own: who
+/// A successor of another layout version takes these over where their sizes are its own: who
 /// changes the meaning of an entry without its size renames the map.
 pub mod maps {
     pub const SEEN: &str = "SEEN";
@@ -53,11 +59,14 @@ pub mod maps {
     pub const EVENTS: &str = "EVENTS";
     pub const CLIENTS_SLOTS: &str = "CLIENTS_SLOTS";
     pub const BANS_SLOTS: &str = "BANS_SLOTS";
+    pub const AGGREGATES: &str = "AGGREGATES";
+    pub const AGGREGATE_ROWS: &str = "AGGREGATE_ROWS";
+    pub const AGGREGATE_SLOTS: &str = "AGGREGATE_SLOTS";
     /// The pin of what CLIENTS was while its entries are carried over; no map of its own.
     pub const CLIENTS_BEFORE: &str = "CLIENTS_BEFORE";
 
     /// Every map, in the order of the packet path.
-    pub const ALL: [&str; 25] = [
+    pub const ALL: [&str; 28] = [
         RULES,
         ACTIVE,
         SCOPE,
@@ -77,6 +86,9 @@ pub mod maps {
         CLIENTS,
         BUDGET,
         FRONT,
+        AGGREGATE_ROWS,
+        AGGREGATE_SLOTS,
+        AGGREGATES,
         LISTENERS,
         COUNTERS,
         EVENTS,
@@ -86,7 +98,7 @@ pub mod maps {
     ];
 }
 
-/// Positions in `CLIENTS_SLOTS` and `BANS_SLOTS`.
+/// Positions in `CLIENTS_SLOTS`, `BANS_SLOTS` and `AGGREGATE_SLOTS`.
 pub mod slot {
     /// The map that the programs read and change.
     pub const NOW: u32 = 0;
@@ -311,6 +323,8 @@ pub mod flags {
     pub const FORWARDED: u64 = 1 << 4;
     /// Answer SYNs beyond the budget by SYN cookies.
     pub const SYN_COOKIES: u64 = 1 << 5;
+    /// There are limits above the single client.
+    pub const AGGREGATES: u64 = 1 << 6;
 }
 
 /// What the packet path applies. `RULES` has two; the word in `ACTIVE` says which one holds.
@@ -339,7 +353,7 @@ pub struct Rules {
     pub promotions_per_tick: u64,
     /// The generation of SCOPE and PORTS that holds.
     pub scope: u64,
-    /// The entry of ACTIVE that names these rules: 0 or 1.
+    /// Where these rules stand in RULES; its lowest bit is what ACTIVE says of them.
     pub place: u64,
 }
 
@@ -381,6 +395,8 @@ const _: () = {
     assert!(size_of::<Budget>() == 104);
     assert!(size_of::<PortRow>() == 8);
     assert!(size_of::<Rules>() == 192);
+    assert!(size_of::<AggregateKey>() == 16);
+    assert!(size_of::<AggregateRow>() == 32);
     assert!(size_of::<AddedKey>() == 20);
     assert!(size_of::<Count>() == 32);
     assert!(size_of::<Event>() == 32);
@@ -389,12 +405,18 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{AddedKey, Ban, Budget, ClientEntry, Count, Event, Leases, PortRow, Rules};
+    use super::{
+        AddedKey, AggregateKey, AggregateRow, Ban, Budget, ClientEntry, Count, Event, Leases, PortRow, Rules,
+    };
 
     // SAFETY: repr(C), integers only, no padding (sizes asserted above): every byte pattern is a value.
     unsafe impl aya::Pod for ClientEntry {}
     // SAFETY: as ClientEntry.
     unsafe impl aya::Pod for AddedKey {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for AggregateKey {}
+    // SAFETY: as ClientEntry.
+    unsafe impl aya::Pod for AggregateRow {}
     // SAFETY: as ClientEntry.
     unsafe impl aya::Pod for Ban {}
     // SAFETY: as ClientEntry.

@@ -22,6 +22,8 @@ pub mod front;
 
 pub mod budget;
 
+pub mod aggregate;
+
 pub mod reply;
 
 pub mod verdict;

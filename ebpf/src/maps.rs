@@ -14,6 +14,7 @@ use weir_ebpf::abi::{
     LISTENERS as LISTENERS_MAX, Lease, Leases, Mark, NAME_BYTES, NAME_CELLS, OWN_ADDRESSES, OWN_NEAR_WORDS,
     PORT_RULES, PortRow, RULES_ENTRIES, Rules, SEEN_CELLS, Word, slot,
 };
+use weir_ebpf::aggregate::{Share, Summed};
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gcra::Cell;
 use weir_ebpf::packet::Address;
@@ -29,6 +30,8 @@ mod lists;
 
 mod clients;
 
+mod aggregates;
+
 pub use clients::{ClientRef, client, insert_client};
 
 /// 64 bytes, so that a source's eight slots are one cache line.
@@ -42,6 +45,8 @@ const NO_PREALLOC: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;
 /// bpf_map_update_elem: insert only.
 const NOEXIST: u64 = 1;
+const EEXIST: i32 = -17;
+const ENOENT: i32 = -2;
 
 #[map]
 static RULES: Array<Rules> = Array::with_max_entries(RULES_ENTRIES, 0);
@@ -357,6 +362,11 @@ impl Maps for Kernel<'_> {
             OVER => Fronted::Over,
             debt_ns => Fronted::Conforming { debt_ns },
         }
+    }
+
+    #[inline(always)]
+    fn aggregate(&self, rules: &Rules, share: Share, now_ns: u64) -> Summed {
+        aggregates::charge(rules, share, now_ns)
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 //! trait, so that the very same path runs in the kernel and on a host.
 
 use crate::abi::{Budget, Class, ClientKey, Mark, PortRow, Rules, Sentence, Word, flags};
+use crate::aggregate::{Party, Share, Summed};
 use crate::frame::Frame;
 use crate::front::Fronted;
 use crate::gcra::{self, Cell, Charged, Limit};
@@ -46,6 +47,8 @@ pub trait Maps {
     fn with_budget<T>(&self, use_it: impl FnOnce(&mut Budget) -> T) -> Option<T>;
     /// Charges an unproved source's slot.
     fn front(&self, key: ClientKey, rules: &Rules, cost_ns: u64, tau_ns: u64) -> Fronted;
+    /// Charges what the packet counts for above its client.
+    fn aggregate(&self, rules: &Rules, share: Share, now_ns: u64) -> Summed;
     /// Gives an unproved source an entry with what it owes on a word.
     fn promote(&self, key: ClientKey, word: Word, debt_ns: u64);
     fn jiffies(&self) -> u64;
@@ -83,6 +86,8 @@ struct Terms {
     kind: Class,
     /// [`PortRow::word`].
     row: u64,
+    /// `PortCell::number` of where it goes.
+    port: u32,
 }
 
 impl Terms {
@@ -113,8 +118,10 @@ impl Terms {
 pub fn decide<F: Frame + ?Sized, M: Maps>(frame: &F, length_bytes: u32, maps: &M, rules: &Rules) -> Decided {
     match parse(frame) {
         Ok(packet) => {
-            let rule = rule_of(&packet, maps, rules);
-            let terms = Terms { kind: packet.class(), row: maps.port_row(rules.scope, rule).word() };
+            let cell = PortCell::of(&packet);
+            let rule = rule_of(&packet, cell, maps, rules);
+            let row = maps.port_row(rules.scope, rule).word();
+            let terms = Terms { kind: packet.class(), row, port: cell.number() };
             let verdict = judge(&packet, rule, terms, length_bytes, maps, rules);
             Decided { verdict, packet: Some(packet), rule, flags: rules.flags | terms.flags() }
         }
@@ -161,7 +168,7 @@ fn judge<M: Maps>(
     match entry {
         Some(entry) if entry.is_proved() => {
             seen::see(cell, place, epoch);
-            proved(entry, terms, length_bytes, jiffies, maps, rules)
+            proved(key, entry, terms, length_bytes, jiffies, maps, rules)
         }
         entry => unproved(key, entry, terms, jiffies, maps, rules),
     }
@@ -169,8 +176,7 @@ fn judge<M: Maps>(
 
 /// The number of the rule that the packet falls under; 0 where it is none of ours.
 #[inline(always)]
-fn rule_of<M: Maps>(packet: &Packet, maps: &M, rules: &Rules) -> u8 {
-    let cell = PortCell::of(packet);
+fn rule_of<M: Maps>(packet: &Packet, cell: PortCell, maps: &M, rules: &Rules) -> u8 {
     let rule = cell.read(maps.scope_word(cell.word_idx(rules.scope)));
     let is_ours = rule != 0
         && (rules.flags & flags::FORWARDED != 0
@@ -197,10 +203,11 @@ fn is_loopback(address: &Address) -> bool {
     matches!(address, Address::V4([127, ..]))
 }
 
-/// A client that finished a handshake: each word it has a limit for is charged, in order. One that was
-/// just refused again and again costs no clock.
+/// A client that finished a handshake: each word it has a limit for is charged, in order, then those of its
+/// prefix. One that was just refused again and again costs no clock.
 #[inline(always)]
 fn proved<M: Maps>(
+    key: ClientKey,
     entry: M::Entry,
     terms: Terms,
     length_bytes: u32,
@@ -239,6 +246,10 @@ fn proved<M: Maps>(
             }
         }
     }
+    if let Some(why) = summed(key, terms, Party::Proved, now_ns, maps, rules) {
+        entry.note_dropped();
+        return why;
+    }
     entry.note_passed();
     Verdict::Conforming
 }
@@ -259,15 +270,14 @@ fn unproved<M: Maps>(
         budget::has_room(budget, rules, terms.class_idx())
     });
     if room != Some(true) {
-        return match terms.kind {
-            Class::Syn => syn_beyond(jiffies, rules.flags | terms.flags(), maps, rules),
-            Class::Tcp if maps.returns_cookie() => Verdict::CookieReturned,
-            Class::Tcp if maps.is_connected(key) => Verdict::Connected,
+        let refused = match terms.kind {
+            Class::Syn => Verdict::BudgetSyn,
             Class::Tcp => Verdict::BudgetTcp,
             Class::Udp | Class::Apart => Verdict::BudgetUdp,
             Class::Echo => Verdict::BudgetEcho,
             Class::Fragment => Verdict::BudgetFragment,
         };
+        return beyond(refused, key, terms, jiffies, maps, rules);
     }
     let [packets, _, syns, _] = rules.limits;
     let (word, limit) = front::limit_for(matches!(terms.kind, Class::Syn), packets, syns);
@@ -275,8 +285,50 @@ fn unproved<M: Maps>(
     if limit.is_set() && !conforms(key, entry, word, n, &limit, maps, rules) {
         return Verdict::Front;
     }
+    if let Some(refused) = summed(key, terms, Party::Unproved, 0, maps, rules) {
+        return beyond(refused, key, terms, jiffies, maps, rules);
+    }
     maps.with_budget(|budget| budget::spend(budget, terms.class_idx()));
     Verdict::Unproved
+}
+
+/// Why the packet's prefix refuses it, if it does. The unproved's slots know the time themselves.
+#[inline(always)]
+fn summed<M: Maps>(
+    key: ClientKey,
+    terms: Terms,
+    party: Party,
+    now_ns: u64,
+    maps: &M,
+    rules: &Rules,
+) -> Option<Verdict> {
+    if rules.flags & flags::AGGREGATES == 0 {
+        return None;
+    }
+    match maps.aggregate(rules, Share { key, port: terms.port, n: terms.weight(), party }, now_ns) {
+        Summed::Within => None,
+        Summed::Over => Some(Verdict::Aggregate),
+        Summed::Contended => Some(Verdict::Contended),
+    }
+}
+
+/// What others spent is not this packet's fault: it may prove its source, or belong to one that is known by
+/// its socket.
+#[inline(always)]
+fn beyond<M: Maps>(
+    refused: Verdict,
+    key: ClientKey,
+    terms: Terms,
+    jiffies: u64,
+    maps: &M,
+    rules: &Rules,
+) -> Verdict {
+    match terms.kind {
+        Class::Syn => syn_beyond(refused, jiffies, rules.flags | terms.flags(), maps, rules),
+        Class::Tcp if maps.returns_cookie() => Verdict::CookieReturned,
+        Class::Tcp if maps.is_connected(key) => Verdict::Connected,
+        _ => refused,
+    }
 }
 
 /// Whether an unproved source is within its limit: by its entry, if its debt once earned it one, else by
@@ -313,16 +365,16 @@ fn conforms<M: Maps>(
 /// A SYN beyond the budget is answered here, so that a newcomer does not depend on the flood: he proves
 /// himself by the ACK. Observing changes no frame, and cookies are for listeners of this host.
 #[inline(always)]
-fn syn_beyond<M: Maps>(jiffies: u64, rule_flags: u64, maps: &M, rules: &Rules) -> Verdict {
+fn syn_beyond<M: Maps>(refused: Verdict, jiffies: u64, rule_flags: u64, maps: &M, rules: &Rules) -> Verdict {
     const COOKIES: u64 = flags::SYN_COOKIES;
     const WHEN: u64 = COOKIES | flags::OBSERVE | flags::FORWARDED;
     let answers = rule_flags & WHEN == COOKIES
         && maps.with_budget(|budget| budget::may_answer(budget, rules)) == Some(true);
     if !answers {
-        return Verdict::BudgetSyn;
+        return refused;
     }
     if maps.is_due(budget::listener_period(jiffies, rules)) {
         return Verdict::ListenerSyn;
     }
-    if maps.answer_syn() { Verdict::CookieSent } else { Verdict::BudgetSyn }
+    if maps.answer_syn() { Verdict::CookieSent } else { refused }
 }

@@ -44,6 +44,12 @@ impl PortCell {
         }
     }
 
+    /// From 1 on; its own among all cells.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.word_idx * 8 + (self.shift >> 3) + 1
+    }
+
     /// Index of its word in `SCOPE`.
     #[inline(always)]
     pub const fn word_idx(self, generation: u64) -> u32 {

@@ -54,6 +54,8 @@ pub enum Verdict {
     BudgetEcho,
     BudgetFragment,
     Front,
+    /// Beyond a limit that its prefix shares.
+    Aggregate,
 }
 
 /// Labels in the order of [`Verdict`], for metrics and events.
@@ -98,6 +100,7 @@ const LABELS: [&str; Verdict::COUNT] = [
     "budget_echo",
     "budget_fragment",
     "front",
+    "aggregate",
 ];
 
 /// What XDP returns.
@@ -117,7 +120,7 @@ pub const COUNTER_CELLS: u32 = PORT_RULES * RULE_CELLS;
 
 impl Verdict {
     /// Number of verdicts.
-    pub const COUNT: usize = Self::Front as usize + 1;
+    pub const COUNT: usize = Self::Aggregate as usize + 1;
 
     /// The action under the rules' flags: the one place where a verdict becomes one.
     #[inline(always)]

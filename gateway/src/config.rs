@@ -25,6 +25,8 @@ mod lists;
 
 mod overrides;
 
+mod aggregates;
+
 mod ports;
 
 mod ceiling;

@@ -11,7 +11,7 @@ mod denied;
 mod shed;
 
 pub use client::ClientLimit;
-pub use config::{Config, Override, Shed, TABLE_ENTRIES};
+pub use config::{Aggregate, Config, Override, Shed, TABLE_ENTRIES};
 pub use denied::Denied;
 pub use rows::{Rows, Who};
 pub use shed::{Offender, Shedder};

@@ -3,6 +3,7 @@
 //! and the handles of the pinned maps.
 
 mod added;
+mod aggregates;
 mod bans;
 mod census;
 mod clock;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use crate::model::{Client, ClientKey, Decision, Limit, Origin, Standing};
 
 pub use added::{Added, Additions, Named};
+pub use aggregates::{Aggregate, AggregatePorts, AggregatePrefix, Tables, capacity_of_aggregates, tables};
 pub use bans::{BanError, BanReason, BanRow, Bans, kernel_jiffies, remember};
 pub use census::{Census, Memory};
 pub use clock::{jiffies_hz, now_ns};

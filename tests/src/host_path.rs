@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use weir::plane::{Marks, Wanted};
-use weir_ebpf::abi::{Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, PortRow, Rules, Word};
+use weir::plane::{self, Aggregate, Marks, Tables, Wanted};
+use weir_ebpf::abi::{
+    AggregateKey, Budget, ClientEntry, ClientKey, FRONT_LINES, Mark, PROVED, PortRow, Rules, Word, flags,
+};
+use weir_ebpf::aggregate::{self, Party, Share, Summed};
 use weir_ebpf::front::{self, Fronted, Place, SLOTS};
 use weir_ebpf::gate;
-use weir_ebpf::gcra;
+use weir_ebpf::gcra::{self, Outcome};
 use weir_ebpf::packet::Address;
 use weir_ebpf::path::{Decided, Entry, Maps, decide};
 use weir_ebpf::scope::{PortCell, own_key};
@@ -24,6 +27,7 @@ pub struct HostPath {
     clients: BTreeMap<ClientKey, HostEntry>,
     seen: Words,
     front: Words,
+    aggregates: RefCell<BTreeMap<AggregateKey, u64>>,
     budget: RefCell<Budget>,
 }
 
@@ -35,6 +39,8 @@ struct RuleSet {
     scope: BTreeMap<u32, u64>,
     /// Of the overrides, in their order.
     limits: Vec<Rules>,
+    /// Everybody's, then the overrides'.
+    tables: Vec<Tables>,
 }
 
 /// An array of words, of which few are ever written; the others are 0.
@@ -61,23 +67,28 @@ impl HostPath {
         let named = named.flat_map(|(number, rule)| rule.cells.iter().map(move |cell| (*cell, number)));
         let mut cells: BTreeMap<PortCell, u8> = wanted.ports.iter().map(|cell| (*cell, 1)).collect();
         cells.extend(named);
+        let mut wanted = wanted;
+        let mut tables = vec![plane::tables(&wanted.aggregates)];
+        tables.extend(wanted.overrides.iter().map(|over| plane::tables(&over.aggregates)));
+        let flag = |aggregates: &[Aggregate]| if aggregates.is_empty() { 0 } else { flags::AGGREGATES };
         let mut limits = Vec::new();
-        for over in &wanted.overrides {
-            let mut rules = wanted.rules;
-            rules.limits = over.limits;
-            limits.push(rules);
+        for (place, over) in (2..).step_by(2).zip(&wanted.overrides) {
+            let flags = wanted.rules.flags | flag(&over.aggregates);
+            limits.push(Rules { limits: over.limits, flags, place, ..wanted.rules });
         }
+        wanted.rules.flags |= flag(&wanted.aggregates);
         let mut scope = BTreeMap::new();
         for (cell, number) in cells {
             let word = scope.entry(cell.word_idx(wanted.rules.scope)).or_default();
             *word = cell.write(*word, number);
         }
         Self {
-            rules: Rc::new(RuleSet { wanted, marks, gate, scope, limits }),
+            rules: Rc::new(RuleSet { wanted, marks, gate, scope, limits, tables }),
             bans: BTreeMap::new(),
             clients: BTreeMap::new(),
             seen: Words::default(),
             front: Words::default(),
+            aggregates: RefCell::default(),
             budget: RefCell::default(),
         }
     }
@@ -274,6 +285,37 @@ impl<'a> Maps for &'a HostPath {
             HostCell::Sparse(&self.front, place.line_idx * SLOTS as u32 + slot_idx)
         };
         front::charge(slot_at, place.fingerprint, cost_ns, tau_ns, NOW_NS)
+    }
+
+    fn aggregate(&self, rules: &Rules, share: Share, now_ns: u64) -> Summed {
+        let tables = usize::try_from(rules.place / 2).ok().and_then(|row| self.rules.tables.get(row));
+        let [v4, v6] = tables.expect("as many as rules");
+        let table = if share.key.is_v4() { v4 } else { v6 };
+        aggregate::charge(|idx| {
+            let row = usize::try_from(idx).ok().and_then(|idx| table.get(idx));
+            let row = row.filter(|row| row.limit.is_set())?;
+            let Some(word) = aggregate::word_of(row, share) else { return Some(Summed::Within) };
+            Some(match share.party {
+                Party::Proved => {
+                    let mut words = self.aggregates.borrow_mut();
+                    let tat_ns = words.entry(word).or_default();
+                    match row.limit.decide(*tat_ns, now_ns, share.n) {
+                        Outcome::Over { .. } => Summed::Over,
+                        Outcome::Conforming { tat_ns: after_ns } => {
+                            *tat_ns = after_ns;
+                            Summed::Within
+                        }
+                    }
+                }
+                Party::Unproved => {
+                    let key = ClientKey(aggregate::front_key(word));
+                    match Maps::front(self, key, rules, row.limit.cost_ns(share.n), row.limit.tau_ns) {
+                        Fronted::Over => Summed::Over,
+                        Fronted::Conforming { .. } => Summed::Within,
+                    }
+                }
+            })
+        })
     }
 
     /// At a standing clock a slot keeps what is owed as well as an entry does.

@@ -103,7 +103,7 @@ impl Replay {
         let pins = PinDir::new(folder.path());
         std::fs::create_dir_all(pins.path()).context("making a folder for pins")?;
         let mut loader = EbpfLoader::new();
-        make_maps(&pins, Capacities { clients, bans: 1 })?;
+        make_maps(&pins, Capacities { clients, bans: 1, aggregates: abi::AGGREGATES_MIN })?;
         for name in abi::maps::ALL {
             loader.map_pin_path(name, pins.map(name));
         }

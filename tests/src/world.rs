@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use weir::model::Rate;
-use weir::plane::{BanReason, List, Wanted, fresh_seed, now_ns};
+use weir::plane::{Aggregate, AggregatePorts, AggregatePrefix, BanReason, List, Wanted, fresh_seed, now_ns};
 use weir_ebpf::abi::{CLASSES, ClientKey, Rules, Sentence, Word};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortCell;
@@ -110,6 +110,17 @@ fn rules() -> Rules {
 /// Beyond every tolerance above.
 const OWED_NS: u64 = 60_000_000_000;
 
+/// Nobody reaches them.
+fn aggregates() -> Vec<Aggregate> {
+    use AggregatePrefix::{V4Net24, V6Net48, V6Net56};
+    let limit = Limit::new(1 << 40, 1_000_000_000, 1 << 40).expect("fits");
+    let all = [V4Net24, V6Net56, V6Net48].into_iter();
+    all.flat_map(|prefix| {
+        [AggregatePorts::Together, AggregatePorts::Each].map(|ports| Aggregate { prefix, ports, limit })
+    })
+    .collect()
+}
+
 pub fn lists() -> Wanted {
     let nets = |kinds: &[u8]| {
         kinds
@@ -123,6 +134,7 @@ pub fn lists() -> Wanted {
         ports: vec![PortCell::tcp(PORT), PortCell::udp(DNS), PortCell::FRAGMENT],
         own: vec![IpAddr::V4(OWN4), IpAddr::V6(OWN6)],
         port_rules: Vec::new(),
+        aggregates: aggregates(),
         overrides: Vec::new(),
         lists: vec![
             List::new("allow", Sentence::Allow, nets(&[ALLOWED, ALLOWED_AND_DENIED])),

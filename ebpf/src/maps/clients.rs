@@ -8,7 +8,7 @@ use aya_ebpf::macros::btf_map;
 use weir_ebpf::abi::{ClientEntry, PROVED, Word, slot};
 use weir_ebpf::path::Entry;
 
-use super::{NOEXIST, Shared};
+use super::{EEXIST, ENOENT, NOEXIST, Shared};
 use crate::clock::now_ns;
 use crate::proof;
 
@@ -66,9 +66,6 @@ pub fn insert_client(key: u64, entry: *const ClientEntry) -> Result<(), i32> {
         errno => Err(errno as i32),
     }
 }
-
-const EEXIST: i32 = -17;
-const ENOENT: i32 = -2;
 
 /// An entry of CLIENTS. The kernel may give an evicted entry's memory to another client while we
 /// hold it: one charge then lands on a stranger, which GCRA forgets within its interval.

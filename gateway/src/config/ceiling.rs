@@ -70,6 +70,11 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
             hash_bytes(bans, size_of::<abi::Ban>() as u64),
             format!("{bans} entries of BANS"),
         );
+        if kernel.aggregates > 0 {
+            let words = u64::from(kernel.aggregates);
+            // The key is the one that is longer than a client's.
+            part("kernel aggregates", hash_bytes(words, 8 + 8), format!("{words} words of AGGREGATES"));
+        }
         part("kernel gate", u64::from(abi::SEEN_CELLS), "cells of SEEN".to_owned());
         part("kernel front", u64::from(abi::FRONT_LINES) * 64, "slots of unproved sources".to_owned());
         let prefixes = u64::from(kernel.prefixes);
@@ -85,6 +90,7 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
         let small = u64::from(SCOPE_WORDS) * 8
             + u64::from(abi::EVENTS_BYTES)
             + u64::from(abi::RULES_ENTRIES) * size_of::<abi::Rules>() as u64
+            + u64::from(abi::AGGREGATE_ROWS) * size_of::<abi::AggregateRow>() as u64
             + 2 * u64::from(abi::PORT_RULES) * size_of::<abi::PortRow>() as u64
             + u64::from(abi::NAME_CELLS) * abi::NAME_BYTES as u64;
         part(

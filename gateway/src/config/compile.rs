@@ -16,7 +16,7 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, apis, kernel, overrides, ports, tls};
+use super::{Admin, Config, Errors, aggregates, apis, kernel, overrides, ports, tls};
 use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
 use crate::model::Rate;
@@ -62,6 +62,9 @@ impl Compiler<'_> {
         if let Some(raw) = &raw.kernel {
             kernel.rules = ports::rules(self, &raw.rule, &limit);
         }
+        let raw_aggregates = raw.limit.as_ref().map_or(&[][..], |limit| &limit.aggregate);
+        limit.aggregates = aggregates::aggregates(self, raw_aggregates, &kernel.rules);
+        kernel.aggregates = aggregates::capacity(self, raw.kernel.as_ref(), &limit.aggregates);
         limit.overrides = overrides::overrides(self, &raw.r#override, &limit, &kernel.rules);
         kernel.overridden = limit.overrides.iter().map(|one| one.prefixes.len()).sum();
         lists::check_capacity(self, raw, &kernel);
@@ -153,7 +156,8 @@ impl Compiler<'_> {
         let Some(raw) = raw else { return limit::Config::default() };
         let [requests, packets, bytes, syns] =
             self.client_rates(&raw.requests, &raw.packets, &raw.bytes, &raw.syns);
-        limit::Config { requests, packets, bytes, syns, shed: self.shed(raw), overrides: Vec::new() }
+        let shed = self.shed(raw);
+        limit::Config { requests, packets, bytes, syns, shed, ..limit::Config::default() }
     }
 
     /// Rates of a client: requests, packets, bytes, SYNs.

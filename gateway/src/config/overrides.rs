@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use ipnet::IpNet;
 
+use super::aggregates;
 use super::compile::Compiler;
 use super::lists::is_a_name;
+use super::ports::heaviest;
 use super::raw;
 use crate::limit::{self, Override};
 use crate::plane::{OVERRIDES_MAX, PortRule};
@@ -30,7 +32,7 @@ pub(super) fn overrides(
             compiler.findings.at(one.name.span(), format!("`{name}` is the name of another limit"));
         }
         let says = [&one.requests, &one.packets, &one.bytes, &one.syns].into_iter().flatten().count();
-        if says == 0 {
+        if says == 0 && one.aggregate.is_empty() {
             compiler.findings.at(one.name.span(), format!("`{name}` sets no limit"));
         }
         let prefixes = compiler.prefixes(&Some(one.prefixes.clone()));
@@ -48,8 +50,9 @@ pub(super) fn overrides(
             packets: packets.or(base.packets),
             bytes: bytes.or(base.bytes),
             syns: syns.or(base.syns),
+            aggregates: aggregates::overridden(compiler, &one.aggregate, &base.aggregates, rules),
         };
-        let heaviest = rules.iter().flat_map(|rule| rule.row.weights).max().map_or(1, u64::from);
+        let heaviest = heaviest(rules);
         if limits.packets.is_some_and(|packets| packets.burst() < heaviest) {
             let message =
                 format!("a packet may cost {heaviest} by its rule, more than the burst of `packets`");

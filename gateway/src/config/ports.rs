@@ -73,7 +73,8 @@ pub(super) fn rules(compiler: &mut Compiler<'_>, raw: &[raw::Rule], limit: &limi
     rules
 }
 
-fn cells_of(text: &str) -> Option<Vec<PortCell>> {
+/// The cells of a port, a range, or of what has no port.
+pub(super) fn cells_of(text: &str) -> Option<Vec<PortCell>> {
     match text {
         "icmp/echo" => return Some(vec![PortCell::ECHO]),
         "fragments" => return Some(vec![PortCell::FRAGMENT]),
@@ -88,6 +89,11 @@ fn cells_of(text: &str) -> Option<Vec<PortCell>> {
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
     (first != 0 && first <= last).then(|| (first..=last).map(of).collect())
+}
+
+/// The most that a packet costs by its rule.
+pub(super) fn heaviest(rules: &[PortRule]) -> u64 {
+    rules.iter().flat_map(|rule| rule.row.weights).max().map_or(1, u64::from)
 }
 
 /// A number for every packet, or a table by kind; 1 where nothing is said.

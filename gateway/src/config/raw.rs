@@ -94,6 +94,7 @@ pub struct Kernel {
     pub unproved: Option<Unproved>,
     pub syn_cookies: Flag,
     pub bans: Number,
+    pub aggregates: Number,
     pub pin_dir: Text,
     pub observe: Flag,
     pub malformed: Text,
@@ -136,6 +137,17 @@ pub struct Unproved {
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     pub client: Option<ClientLimit>,
+    #[serde(default)]
+    pub aggregate: Vec<Aggregate>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    pub name: Spanned<String>,
+    pub prefix: Spanned<String>,
+    pub port: Text,
+    pub packets: Spanned<RateBurst>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -158,6 +170,15 @@ pub struct Override {
     pub packets: Option<Spanned<RateBurst>>,
     pub bytes: Option<Spanned<RateBurst>>,
     pub syns: Option<Spanned<RateBurst>>,
+    #[serde(default)]
+    pub aggregate: Vec<OverAggregate>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverAggregate {
+    pub name: Spanned<String>,
+    pub packets: Option<Spanned<RateBurst>>,
 }
 
 #[derive(Debug, Deserialize)]

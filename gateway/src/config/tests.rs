@@ -30,6 +30,10 @@ fn mistakes_are_named_with_their_place() {
     let over = |name: &str, prefix: &str, rest: &str| {
         format!("[[override]]\nname = \"{name}\"\nprefixes = [\"{prefix}\"]\n{rest}\n")
     };
+    let sum = |name: &str, prefix: &str, rest: &str| {
+        format!("[[limit.aggregate]]\nname = \"{name}\"\nprefix = \"{prefix}\"\n{rest}\n")
+    };
+    const SUM: &str = "packets = { rate = \"9/s\", burst = 9 }";
     let list = |name: &str, action: &str, rest: &str| {
         format!("[[kernel.list]]\nname = \"{name}\"\naction = \"{action}\"\nprefixes = []\n{rest}\n")
     };
@@ -46,6 +50,54 @@ fn mistakes_are_named_with_their_place() {
         ("[kernel]\nallow = [\"10.0.0.0/33\"]", "2:10", "no address"),
         ("[kernel]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]", "3:9", "`allow` too"),
         (&over("a", "10.0.0.0/8", ""), "2:8", "sets no limit"),
+        (&sum("a b", "v4/24", SUM), "2:8", "letters, digits"),
+        (&sum("a", "v4/25", SUM), "3:10", "did you mean `v4/24`"),
+        (&sum("a", "v4/24", ""), "1:1", "packets"),
+        (&sum("a", "v4/24", "packets = { rate = \"9/s\", burst = 0 }"), "4:20", "at least 1"),
+        (&sum("a", "v4/24", &format!("{SUM}\nport = \"tcp/0\"")), "5:8", "or one port"),
+        (&sum("a", "v4/24", &format!("{SUM}\nport = \"tcp/1-9\"")), "5:8", "or one port"),
+        (&sum("a", "v6/48", SUM).repeat(2), "6:8", "another aggregate"),
+        (&[sum("a", "v6/48", SUM), sum("b", "v6/48", SUM)].concat(), "6:8", "in one word"),
+        (
+            &[
+                sum("a", "v6/48", &format!("{SUM}\nport = \"each\"")),
+                sum("b", "v6/48", &format!("{SUM}\nport = \"udp/53\"")),
+            ]
+            .concat(),
+            "7:8",
+            "in one word",
+        ),
+        (
+            &(1..=9)
+                .map(|n| sum(&n.to_string(), "v4/24", &format!("{SUM}\nport = \"udp/{n}\"")))
+                .collect::<String>(),
+            "42:8",
+            "at most 8",
+        ),
+        (
+            &format!("{}{}", rule("a", "tcp/1", "weight = 10"), sum("a", "v4/24", SUM)),
+            "8:35",
+            "may cost 10 by its rule",
+        ),
+        (
+            &format!(
+                "{}{}[[override.aggregate]]\nname = \"nets\"",
+                sum("net", "v4/24", SUM),
+                over("a", "10.0.0.0/8", "")
+            ),
+            "10:8",
+            "did you mean `net`",
+        ),
+        (
+            &format!(
+                "{}{}{1}",
+                sum("net", "v4/24", SUM) + &over("a", "10.0.0.0/8", ""),
+                "[[override.aggregate]]\nname = \"net\"\n"
+            ),
+            "12:8",
+            "stands twice",
+        ),
+        ("[kernel]\naggregates = 9", "2:14", "64 to"),
         (&over("client", "10.0.0.0/8", SOME), "2:8", "another limit"),
         (&over("a", "2001:db8::/65", SOME), "2:8", "at most that long"),
         (&over("a", "10.0.0.0/33", SOME), "3:13", "no address"),
@@ -176,6 +228,37 @@ fn a_file_that_says_little_gets_the_defaults() {
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:9180");
     let error = parsed("").expect_err("nothing to do");
     assert!(error.to_string().contains("nothing to do"), "{error}");
+}
+
+#[test]
+fn aggregates_are_everybodys_but_where_an_override_says_otherwise() {
+    let rate = |n: u32| format!("packets = {{ rate = \"{n}/s\", burst = {n} }}");
+    let text = format!(
+        "{LISTENER}[[limit.aggregate]]\nname = \"net\"\nprefix = \"v4/24\"\n{}\n\
+         [[limit.aggregate]]\nname = \"dns\"\nprefix = \"v6/56\"\nport = \"udp/53\"\n{}\n\
+         [[override]]\nname = \"carrier\"\nprefixes = [\"100.64.0.0/10\"]\n\
+         [[override.aggregate]]\nname = \"net\"\n{}\n[[override.aggregate]]\nname = \"dns\"\n\
+         [[override]]\nname = \"partner\"\nprefixes = [\"192.0.2.0/24\"]\n{}\n",
+        rate(10),
+        rate(20),
+        rate(90),
+        rate(5)
+    );
+    let config = parsed(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let held = |aggregates: &[limit::Aggregate]| -> Vec<_> {
+        aggregates.iter().map(|one| (one.name.to_string(), one.packets.burst())).collect()
+    };
+    let both = [("net".to_owned(), 10), ("dns".to_owned(), 20)];
+    assert_eq!(held(&config.limit.aggregates), both);
+    let [carrier, partner] = &config.limit.overrides[..] else { panic!("two") };
+    assert_eq!(held(&carrier.aggregates), [("net".to_owned(), 90)]);
+    assert_eq!(held(&partner.aggregates), both);
+    assert_eq!(config.kernel.aggregates, 65_536, "they need room");
+    let of = |config: &Config| {
+        let parts = ceiling(config, 2, 2).parts;
+        parts.iter().find(|part| part.name == "kernel aggregates").map(|part| part.bytes)
+    };
+    assert_eq!((of(&config), of(&parsed(LISTENER).unwrap())), (Some(65_536 * 88), None));
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Reloader {
         let (fresh, guard) = self.check(parts, &text, &self.file)?;
         let mut report = self.publish(parts, fresh, guard)?;
         apply::settle(parts);
-        let is_capacity = |name: &String| [CLIENTS, BANS].contains(&name.as_str());
+        let is_capacity = |name: &String| [CLIENTS, BANS, AGGREGATES].contains(&name.as_str());
         if report.waits_for_restart.iter().any(is_capacity) && self.ask_capacities() {
             (report.under_way, report.waits_for_restart) =
                 report.waits_for_restart.into_iter().partition(is_capacity);
@@ -203,6 +203,7 @@ impl Reloader {
                 mode: present.kernel.mode,
                 clients: present.kernel.clients,
                 bans: present.kernel.bans,
+                aggregates: present.kernel.aggregates,
                 syn_cookies: present.kernel.syn_cookies,
                 pin_dir: present.kernel.pin_dir.clone(),
                 watchdog: present.kernel.watchdog,
@@ -231,6 +232,7 @@ impl Reloader {
 /// Capacities wait only where no keeper can change them.
 const CLIENTS: &str = "[kernel] clients";
 const BANS: &str = "[kernel] bans";
+const AGGREGATES: &str = "[kernel] aggregates";
 
 /// Settings that differ and hold from the next start on.
 fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
@@ -244,6 +246,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
         ("[kernel] mode", old.mode != new.mode),
         (CLIENTS, old.clients != new.clients),
         (BANS, old.bans != new.bans),
+        (AGGREGATES, old.aggregates != new.aggregates),
         ("[kernel] syn_cookies", old.syn_cookies != new.syn_cookies),
         ("[kernel] pin_dir", old.pin_dir != new.pin_dir),
         ("[kernel] watchdog", old.watchdog != new.watchdog),

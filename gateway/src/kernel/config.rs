@@ -36,6 +36,8 @@ pub struct Config {
     pub syn_cookies: bool,
     /// Entries of BANS.
     pub bans: u32,
+    /// Words of AGGREGATES; 0 where there are no limits above the single client.
+    pub aggregates: u32,
     /// Without the layout version, which is appended.
     pub pin_dir: PathBuf,
     pub observe: bool,
@@ -145,6 +147,7 @@ impl Default for Config {
             unproved: Unproved::default(),
             syn_cookies: false,
             bans: weir_ebpf::abi::BANS_DEFAULT,
+            aggregates: 0,
             pin_dir: PathBuf::from("/sys/fs/bpf/weir"),
             observe: false,
             drop_malformed: false,

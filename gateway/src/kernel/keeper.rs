@@ -199,7 +199,7 @@ impl Keeper {
         }
     }
 
-    /// Gives CLIENTS and BANS the capacities that the file says now.
+    /// Gives CLIENTS, BANS and AGGREGATES the capacities that the file says now.
     fn resize(&self) -> Result<(), String> {
         let wanted = (self.capacities)()?;
         let resized = resize(&self.pins, wanted).map_err(|error| error.to_string());

@@ -201,7 +201,9 @@ pub(super) fn shape(name: &str) -> (MapType, u32, u32) {
         maps::COUNTERS => (MapType::PerCpuArray, 4, bytes(size_of::<abi::Count>())),
         maps::FRONT => (MapType::Array, 4, 64),
         maps::EVENTS => (MapType::RingBuf, 0, 0),
-        maps::CLIENTS_SLOTS | maps::BANS_SLOTS => (MapType::ArrayOfMaps, 4, 4),
+        maps::AGGREGATES => (MapType::LruHash, bytes(size_of::<abi::AggregateKey>()), 8),
+        maps::AGGREGATE_ROWS => (MapType::Array, 4, bytes(size_of::<abi::AggregateRow>())),
+        maps::CLIENTS_SLOTS | maps::BANS_SLOTS | maps::AGGREGATE_SLOTS => (MapType::ArrayOfMaps, 4, 4),
         _ => (MapType::Array, 4, 8),
     }
 }

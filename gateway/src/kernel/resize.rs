@@ -1,9 +1,9 @@
-//! CLIENTS and BANS at another capacity, with their entries, under traffic. The programs turn to the
+//! CLIENTS, BANS and AGGREGATES at another capacity, with their entries, under traffic. The programs turn to the
 //! new map first and fetch from the old one what they miss, so at no moment does a client have two
 //! entries that count: what is carried over here is what nobody wanted meanwhile.
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use weir_ebpf::abi::{Ban, ClientEntry, PROVED, maps};
+use weir_ebpf::abi::{AGGREGATES_MIN, AggregateKey, Ban, ClientEntry, PROVED, maps};
 
 use super::Config;
 use super::load::LoadError;
@@ -15,27 +15,32 @@ use crate::plane::{Charge, Maps, PinDir, kernel_jiffies, now_ns};
 pub struct Capacities {
     pub clients: u32,
     pub bans: u32,
+    pub aggregates: u32,
 }
 
 impl Capacities {
     pub fn of(config: &Config) -> Self {
-        Self { clients: config.clients, bans: config.bans }
+        let aggregates = config.aggregates.max(AGGREGATES_MIN);
+        Self { clients: config.clients, bans: config.bans, aggregates }
     }
 }
 
 type Clients = HashMap<MapData, u64, ClientEntry>;
 type BanRows = HashMap<MapData, u64, Ban>;
+type Words = HashMap<MapData, AggregateKey, u64>;
 
 /// A new map is filled up to this part at most: an LRU map that is full evicts what it was just given.
 const FILLED_OF_8: usize = 7;
-/// The pin of a BANS that is not in its slot yet.
+/// Pins of maps that are not in their slots yet.
 const BANS_NEXT: &str = "BANS_NEXT";
+const AGGREGATES_NEXT: &str = "AGGREGATES_NEXT";
 
-/// Gives both maps their capacity. A map for which that is refused is as it was.
+/// Gives the maps their capacities. A map for which that is refused is as it was.
 pub fn resize(pins: &PinDir, wanted: Capacities) -> Result<(), LoadError> {
     let mut slots = Slots::open(pins)?;
     let bans = resize_bans(pins, &mut slots, wanted.bans);
-    resize_clients(pins, &mut slots, wanted.clients).and(bans)
+    let aggregates = resize_aggregates(pins, &mut slots, wanted.aggregates);
+    resize_clients(pins, &mut slots, wanted.clients).and(bans).and(aggregates)
 }
 
 fn resize_clients(pins: &PinDir, slots: &mut Slots, capacity: u32) -> Result<(), LoadError> {
@@ -129,15 +134,51 @@ fn resize_bans(pins: &PinDir, slots: &mut Slots, capacity: u32) -> Result<(), Lo
     for (key, ban) in &kept {
         new.insert(key, ban, 0).map_err(failed)?;
     }
-    let next = pins.map(BANS_NEXT);
-    if next.exists() {
-        remove(next.clone())?;
-    }
-    pin(map_of(&new), pins, BANS_NEXT)?;
+    pin_next(map_of(&new), pins, BANS_NEXT)?;
     slots.set_bans(map_of(&new))?;
-    rename(&next, &pins.map(maps::BANS))?;
+    rename(&pins.map(BANS_NEXT), &pins.map(maps::BANS))?;
     tracing::info!(from = present, to = capacity, carried = kept.len(), "BANS has another capacity");
     Ok(())
+}
+
+/// Words that owe nothing are left behind, and so is what is charged while the others are copied.
+fn resize_aggregates(pins: &PinDir, slots: &mut Slots, capacity: u32) -> Result<(), LoadError> {
+    let failed = |error: MapError| in_map(maps::AGGREGATES, &error);
+    let old: Words = Map::LruHashMap(open_pin(pins, maps::AGGREGATES)?).try_into().map_err(failed)?;
+    let present = entries_of(map_of(&old), maps::AGGREGATES)?;
+    if present == capacity {
+        return Ok(());
+    }
+    let new = create(maps::AGGREGATES, capacity)?;
+    let mut new: Words = Map::LruHashMap(new).try_into().map_err(failed)?;
+    let room = capacity as usize / 8 * FILLED_OF_8;
+    let now_ns = now_ns();
+    let mut owing = Vec::new();
+    for row in old.iter() {
+        let (key, tat_ns) = row.map_err(failed)?;
+        if tat_ns > now_ns {
+            owing.push((tat_ns, key));
+        }
+    }
+    owing.sort_unstable();
+    let kept = owing.split_off(owing.len().saturating_sub(room));
+    for (tat_ns, key) in &kept {
+        new.insert(key, tat_ns, 0).map_err(failed)?;
+    }
+    pin_next(map_of(&new), pins, AGGREGATES_NEXT)?;
+    slots.set_aggregates(map_of(&new))?;
+    rename(&pins.map(AGGREGATES_NEXT), &pins.map(maps::AGGREGATES))?;
+    tracing::info!(from = present, to = capacity, carried = kept.len(), "AGGREGATES has another capacity");
+    Ok(())
+}
+
+/// Over what a predecessor left that ended at this point.
+fn pin_next(map: &MapData, pins: &PinDir, name: &str) -> Result<(), LoadError> {
+    let path = pins.map(name);
+    if path.exists() {
+        remove(path)?;
+    }
+    pin(map, pins, name)
 }
 
 /// Every ban of an operator that holds, and of the shed those that end last.

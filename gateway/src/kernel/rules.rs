@@ -10,7 +10,7 @@ use weir_ebpf::scope::PortCell;
 use super::{Config, Guard, Protocol, Unproved};
 use crate::limit;
 use crate::model::Rate;
-use crate::plane::{Additions, LimitRow, List, Wanted, jiffies_hz};
+use crate::plane::{Additions, Aggregate, LimitRow, List, Wanted, jiffies_hz};
 
 /// The longest tick of the budgets: a flood that spends one waits for the next.
 const TICK_MAX_MS: u64 = 4;
@@ -60,6 +60,7 @@ pub fn wanted(
         port_rules: config.rules.clone(),
         own: guard.own().to_vec(),
         overrides: limit.overrides.iter().map(limit_row).collect(),
+        aggregates: aggregates(&limit.aggregates),
         lists: lists(config, trusted_proxies, guard, additions),
     }
 }
@@ -73,7 +74,17 @@ fn limit_row(one: &limit::Override) -> LimitRow {
         name: one.name.to_string(),
         prefixes: one.prefixes.clone(),
         limits: limits([one.packets, one.bytes, one.syns, one.requests]),
+        aggregates: aggregates(&one.aggregates),
     }
+}
+
+fn aggregates(limited: &[limit::Aggregate]) -> Vec<Aggregate> {
+    let aggregate = |one: &limit::Aggregate| Aggregate {
+        prefix: one.prefix,
+        ports: one.ports,
+        limit: one.packets.limit(),
+    };
+    limited.iter().map(aggregate).collect()
 }
 
 /// Every list that names somebody. Where several say the same of a source, the first counts it.

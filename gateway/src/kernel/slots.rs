@@ -1,4 +1,4 @@
-//! CLIENTS and BANS stand in slots of an array of maps, so that a map of another capacity can take
+//! CLIENTS, BANS and AGGREGATES stand in slots of an array of maps, so that a map of another capacity can take
 //! their place under running programs. Setting a slot waits until no program uses what stood there.
 
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crate::plane::PinDir;
 pub(super) struct Slots {
     clients: ArrayOfMaps<MapData>,
     bans: ArrayOfMaps<MapData>,
+    aggregates: ArrayOfMaps<MapData>,
 }
 
 impl Slots {
@@ -22,7 +23,11 @@ impl Slots {
             let map = Map::ArrayOfMaps(open_pin(pins, name)?);
             map.try_into().map_err(|error| in_map(name, &error))
         };
-        Ok(Self { clients: open(maps::CLIENTS_SLOTS)?, bans: open(maps::BANS_SLOTS)? })
+        Ok(Self {
+            clients: open(maps::CLIENTS_SLOTS)?,
+            bans: open(maps::BANS_SLOTS)?,
+            aggregates: open(maps::AGGREGATE_SLOTS)?,
+        })
     }
 
     /// The programs use `now`, and look for what is not there in `before`. Every program has come to
@@ -36,16 +41,22 @@ impl Slots {
     pub fn set_bans(&mut self, now: &MapData) -> Result<(), LoadError> {
         self.bans.set(slot::NOW, now, 0).map_err(|error| in_map(maps::BANS_SLOTS, &error))
     }
+
+    pub fn set_aggregates(&mut self, now: &MapData) -> Result<(), LoadError> {
+        self.aggregates.set(slot::NOW, now, 0).map_err(|error| in_map(maps::AGGREGATE_SLOTS, &error))
+    }
 }
 
-/// Makes CLIENTS and BANS where there are none yet. A predecessor's keep their capacity for now.
+/// Makes CLIENTS, BANS and AGGREGATES where there are none yet. A predecessor's keep their capacity for now.
 pub fn make_maps(pins: &PinDir, wanted: Capacities) -> Result<(), LoadError> {
     let (before, clients) = (pins.map(maps::CLIENTS_BEFORE), pins.map(maps::CLIENTS));
     if before.exists() && !clients.exists() {
         // A predecessor ended between two steps of a change: nothing was changed yet.
         rename(&before, &clients)?;
     }
-    for (name, entries) in [(maps::CLIENTS, wanted.clients), (maps::BANS, wanted.bans)] {
+    let maps =
+        [(maps::CLIENTS, wanted.clients), (maps::BANS, wanted.bans), (maps::AGGREGATES, wanted.aggregates)];
+    for (name, entries) in maps {
         if !pins.map(name).exists() {
             pin(&create(name, entries)?, pins, name)?;
         }
@@ -61,8 +72,11 @@ pub fn make_maps(pins: &PinDir, wanted: Capacities) -> Result<(), LoadError> {
 }
 
 /// The arrays, their slots, and the map that the others in them are like.
-const SLOTS: [(&str, u32, &str); 2] =
-    [(maps::CLIENTS_SLOTS, slot::BEFORE + 1, maps::CLIENTS), (maps::BANS_SLOTS, slot::NOW + 1, maps::BANS)];
+const SLOTS: [(&str, u32, &str); 3] = [
+    (maps::CLIENTS_SLOTS, slot::BEFORE + 1, maps::CLIENTS),
+    (maps::BANS_SLOTS, slot::NOW + 1, maps::BANS),
+    (maps::AGGREGATE_SLOTS, slot::NOW + 1, maps::AGGREGATES),
+];
 
 /// Puts what is pinned into the slots: the programs of a first start find nothing there.
 pub fn fill_slots(pins: &PinDir) -> Result<(), LoadError> {
@@ -72,7 +86,8 @@ pub fn fill_slots(pins: &PinDir) -> Result<(), LoadError> {
         Some(before) => slots.set_clients(&clients, &before)?,
         None => slots.set_clients(&clients, &clients)?,
     }
-    slots.set_bans(&open_pin(pins, maps::BANS)?)
+    slots.set_bans(&open_pin(pins, maps::BANS)?)?;
+    slots.set_aggregates(&open_pin(pins, maps::AGGREGATES)?)
 }
 
 /// What an interrupted change of capacity left.

@@ -12,7 +12,8 @@ use super::load::{LoadError, difference};
 use crate::plane::PinDir;
 
 /// Maps that are used by whichever version finds them, if their sizes are its own.
-const ADOPTED: [&str; 5] = [maps::CLIENTS, maps::CLIENTS_BEFORE, maps::BANS, maps::ADDED, maps::KEPT];
+const ADOPTED: [&str; 6] =
+    [maps::CLIENTS, maps::CLIENTS_BEFORE, maps::BANS, maps::AGGREGATES, maps::ADDED, maps::KEPT];
 /// And these, whose places are hashed, where the seed is known.
 const HASHED: [&str; 2] = [maps::SEEN, maps::FRONT];
 

@@ -1,4 +1,4 @@
-//! `[limit.client]`.
+//! `[limit.client]`, `[[limit.aggregate]]` and `[[override]]`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::{LimitName, Rate};
+use crate::plane::{AggregatePorts, AggregatePrefix};
 
 /// Entries of each bounded table beside the process table: refusals, shed levels, graces, limits by
 /// other keys, connections by client. 16 bytes each.
@@ -22,6 +23,18 @@ pub struct Config {
     pub shed: Shed,
     /// Of some prefixes; the longest holds.
     pub overrides: Vec<Override>,
+    /// Above the single client; only the kernel plane holds them.
+    pub aggregates: Vec<Aggregate>,
+}
+
+/// Packets that the clients of a prefix may send together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aggregate {
+    /// What overrides call it.
+    pub name: LimitName,
+    pub prefix: AggregatePrefix,
+    pub ports: AggregatePorts,
+    pub packets: Rate,
 }
 
 /// `[[override]]`, whole: what it left out is everybody's.
@@ -34,6 +47,8 @@ pub struct Override {
     pub packets: Option<Rate>,
     pub bytes: Option<Rate>,
     pub syns: Option<Rate>,
+    /// Those that hold for its clients.
+    pub aggregates: Vec<Aggregate>,
 }
 
 impl Config {

@@ -16,6 +16,7 @@ use weir_ebpf::gcra::Limit;
 use weir_ebpf::packet::Address;
 use weir_ebpf::scope::{PortCell, near_idx, own_key};
 
+use super::aggregates::{Aggregate, AggregateRows, Tables, tables};
 use super::clock::now_ns;
 use super::kernel::{Charge, ChargeError};
 use super::lists::List;
@@ -42,6 +43,7 @@ struct Writer {
     rules: Array<MapData, Rules>,
     active: Array<MapData, u64>,
     ports: Ports,
+    aggregates: AggregateRows,
     names: Names,
     own: HashMap<MapData, u64, u64>,
     own_near: Array<MapData, u64>,
@@ -62,6 +64,8 @@ pub struct Wanted {
     /// In the order in which they count, where several name a source.
     pub lists: Vec<List>,
     pub overrides: Vec<LimitRow>,
+    /// Of who has no override; at most [`weir_ebpf::abi::AGGREGATES_MAX`] a family.
+    pub aggregates: Vec<Aggregate>,
 }
 
 /// Overrides of one configuration: the first row is everybody's.
@@ -75,6 +79,14 @@ pub struct LimitRow {
     pub prefixes: Vec<IpNet>,
     /// By [`weir_ebpf::abi::Word`].
     pub limits: [Limit; WORDS],
+    pub aggregates: Vec<Aggregate>,
+}
+
+/// What an entry of RULES has of its own, with what goes with it.
+#[derive(Clone, Copy)]
+struct Terms {
+    limits: [Limit; WORDS],
+    tables: Tables,
 }
 
 /// One line of COUNTERS, summed over the CPUs.
@@ -115,6 +127,7 @@ impl Maps {
             rules: open(pins, maps::RULES, Map::Array)?,
             active: open(pins, maps::ACTIVE, Map::Array)?,
             ports: Ports::open(pins)?,
+            aggregates: AggregateRows::open(pins)?,
             names: Names::open(pins)?,
             own: open(pins, maps::OWN, Map::HashMap)?,
             own_near: open(pins, maps::OWN_NEAR, Map::Array)?,
@@ -150,8 +163,11 @@ impl Maps {
         let prefixes = wanted.overrides.iter().map(|row| row.prefixes.as_slice());
         let prefixes: Vec<_> = rows.iter().copied().zip(prefixes).collect();
         let written = tries.write(names, &wanted.lists, &prefixes, generation)?;
-        let limits: Vec<_> = rows.into_iter().zip(wanted.overrides.iter().map(|row| row.limits)).collect();
-        writer.write_rules(Rules { lists: written.generation, scope, ..wanted.rules }, &limits, seed)?;
+        let terms = |limits, aggregates: &[Aggregate]| Terms { limits, tables: tables(aggregates) };
+        let overrides = wanted.overrides.iter().map(|row| terms(row.limits, &row.aggregates));
+        let everybodys = terms(wanted.rules.limits, &wanted.aggregates);
+        let rows = std::iter::once((0, everybodys)).chain(rows.into_iter().zip(overrides)).collect();
+        writer.write_rules(Rules { lists: written.generation, scope, ..wanted.rules }, &rows, seed)?;
         if written.generation != generation {
             rest_for(FLIP_REST);
         }
@@ -179,12 +195,14 @@ impl Maps {
         if flags == rules.flags {
             return Ok(());
         }
-        let mut limits = Vec::new();
-        for row in 1..LIMIT_ROWS {
-            let present = in_map(maps::RULES, writer.rules.get(&(active + 2 * row), 0))?;
-            limits.push((u8::try_from(row).unwrap_or(0), present.limits));
+        let mut rows = BTreeMap::new();
+        for row in 0..LIMIT_ROWS {
+            let place = active + 2 * row;
+            let limits = in_map(maps::RULES, writer.rules.get(&place, 0))?.limits;
+            let terms = Terms { limits, tables: writer.aggregates.tables(place)? };
+            rows.insert(u8::try_from(row).unwrap_or(0), terms);
         }
-        writer.write_rules(Rules { flags, ..rules }, &limits, rules.seed)
+        writer.write_rules(Rules { flags, ..rules }, &rows, rules.seed)
     }
 
     /// Addresses of this host, whatever else is in force.
@@ -314,11 +332,11 @@ impl Writer {
         }
     }
 
-    /// `limits` by row; the others are everybody's.
+    /// `rows` by their number; where one is missing everybody's, row 0, stands.
     fn write_rules(
         &mut self,
         mut rules: Rules,
-        limits: &[(u8, [Limit; WORDS])],
+        rows: &BTreeMap<u8, Terms>,
         seed: u64,
     ) -> Result<(), MapsError> {
         let active = self.active_idx()?;
@@ -326,11 +344,16 @@ impl Writer {
         rules.seed = if present.seed == 0 { seed } else { present.seed };
         self.rest();
         let idle = active ^ 1;
-        rules.place = u64::from(idle);
+        let everybodys = rows.get(&0).copied().unwrap_or(Terms { limits: rules.limits, tables: tables(&[]) });
         for row in 0..LIMIT_ROWS {
-            let own = limits.iter().find(|(of, _)| u32::from(*of) == row).map(|(_, limits)| *limits);
-            let rules = Rules { limits: own.unwrap_or(rules.limits), ..rules };
-            in_map(maps::RULES, self.rules.set(idle + 2 * row, rules, 0))?;
+            let own = u8::try_from(row).ok().and_then(|row| rows.get(&row)).copied();
+            let Terms { limits, tables: sums } = own.unwrap_or(everybodys);
+            let flag = if sums == tables(&[]) { 0 } else { flags::AGGREGATES };
+            let place = idle + 2 * row;
+            let flags = rules.flags & !flags::AGGREGATES | flag;
+            let rules = Rules { limits, flags, place: place.into(), ..rules };
+            self.aggregates.write(place, &sums)?;
+            in_map(maps::RULES, self.rules.set(place, rules, 0))?;
         }
         in_map(maps::ACTIVE, self.active.set(0, u64::from(idle), 0))?;
         self.flipped_ns = now_ns();

@@ -20,10 +20,13 @@ use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader, Trial}
 use crate::kernel::{Facts, Guard, Handover, Heard, Names, Reach, confine, drop_capabilities, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
-use crate::plane::{Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, fresh_seed, now_ns};
+use crate::plane::{
+    Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, capacity_of_aggregates, fresh_seed,
+    now_ns,
+};
 use crate::proxy::{self, Shared, SharedParts, Snapshot, Upstreams};
 use crate::telemetry::metrics::Metrics;
-use weir_ebpf::abi::flags;
+use weir_ebpf::abi::{AGGREGATES_MIN, flags};
 
 /// Sheds that wait to be written; beyond it a client is shed by its next refusals.
 const OFFENDERS: usize = 1_024;
@@ -333,6 +336,9 @@ fn take_resized(parts: &Parts) -> anyhow::Result<()> {
     parts.shared.bans.reopen(&pins, now_ns())?;
     config.kernel.clients = maps.capacity_of_clients()?;
     config.kernel.bans = parts.shared.bans.capacity();
+    let aggregates = capacity_of_aggregates(&pins)?;
+    let is_unused = config.limit.aggregates.is_empty() && aggregates == AGGREGATES_MIN;
+    config.kernel.aggregates = if is_unused { 0 } else { aggregates };
     let bytes = ceiling(&config, workers(&config), possible_cpus()).ceiling_bytes;
     parts.ceiling_bytes.store(bytes, Ordering::Relaxed);
     parts.config.store(Arc::new(config));

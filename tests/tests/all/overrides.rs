@@ -32,7 +32,7 @@ fn packets(burst: u64) -> [Limit; 4] {
 
 fn over(name: &str, prefix: &str, burst: u64) -> LimitRow {
     let prefixes = vec![prefix.parse().expect("a prefix")];
-    LimitRow { name: name.to_owned(), prefixes, limits: packets(burst) }
+    LimitRow { name: name.to_owned(), prefixes, limits: packets(burst), aggregates: Vec::new() }
 }
 
 fn wanted(overrides: Vec<LimitRow>) -> Wanted {

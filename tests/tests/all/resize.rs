@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use weir::kernel::{self, Capacities, LoadError, resize};
 use weir::model::ClientKey;
 use weir::plane::{BanReason, Maps, now_ns};
-use weir_ebpf::abi::{ClientEntry, PROVED, Word, maps};
+use weir_ebpf::abi::{AGGREGATES_MIN, ClientEntry, PROVED, Word, maps};
 use weir_ebpf::gcra::Limit;
 use weir_tests::kernel_path::KernelPath;
 use weir_tests::root::require_root;
@@ -29,7 +29,7 @@ fn entries(kernel: &KernelPath, numbers: impl Iterator<Item = u32>) -> Result<Ve
 }
 
 fn capacities(clients: u32) -> Capacities {
-    Capacities { clients, bans: BANS }
+    Capacities { clients, bans: BANS, aggregates: AGGREGATES_MIN }
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn an_operators_ban_is_never_lost_to_a_smaller_map() -> Result<()> {
         let length = Duration::from_secs(60 * u64::from(number));
         bans.add(key(number), BanReason::Shed, 2, Some(length), now_ns())?;
     }
-    let shrunk = |bans| Capacities { clients: SMALL, bans };
+    let shrunk = |bans| Capacities { bans, ..capacities(SMALL) };
     resize(&kernel.pins(), shrunk(20))?;
     let kept: Vec<_> = kernel.bans()?.list(now_ns())?.iter().map(|row| row.key).collect();
     let expected: Vec<_> = (50..60).chain(0..10).map(key).collect();
