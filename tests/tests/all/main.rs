@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that reaches beyond its own bytes should fail")]
 
 mod accuracy;
+mod aggregates;
 mod apply;
 mod bad_days;
 mod cookies;
