@@ -40,7 +40,7 @@ pub(super) async fn exchange(
         Ok(served) => served,
         Err(rejection) => return refuse(&worker, &rejection),
     };
-    let response = answer(&worker, &snapshot, served, &from, &over, request).await;
+    let response = answer(&worker, &snapshot, served, &from, &over, request, now_ns).await;
     served.metrics.count(response.status().as_u16(), now_ns, crate::plane::now_ns());
     response
 }
@@ -111,6 +111,7 @@ async fn answer(
     from: &Identified,
     over: &Connection,
     request: Request<Source>,
+    now_ns: u64,
 ) -> Response<Body> {
     let balance = match &served.answer {
         ServedAnswer::Respond(prepared) => return prepared.respond(),
@@ -138,7 +139,7 @@ async fn answer(
         timeouts: &snapshot.timeouts,
         metrics: &served.metrics,
     };
-    let sent = forward.send(key, Request::from_parts(head, body)).await;
+    let sent = forward.send(key, Request::from_parts(head, body), now_ns).await;
     sent.unwrap_or_else(fault)
 }
 

@@ -23,6 +23,7 @@ mod resize;
 mod rig;
 mod tls;
 mod unattended;
+mod upstreams;
 mod verifier;
 
 mod peers;

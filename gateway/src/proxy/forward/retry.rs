@@ -8,7 +8,7 @@ use hyper::{Request, Response, Uri};
 use super::balance::{Nobody, Tried};
 use super::target::Pending;
 use super::{Forward, upstream_uri};
-use crate::plane::now_ns;
+use crate::plane::now_ns as clock_ns;
 use crate::proxy::body::{Body, RequestBody};
 use crate::proxy::respond::Fault;
 
@@ -28,12 +28,17 @@ impl Failed {
 impl Forward<'_> {
     /// The upstream's answer, its head read, its body to come. `key` is what a hash chooses by; the
     /// request is as the upstreams want it but for URI and Host, which are each one's own.
-    pub async fn send(&self, key: u64, request: Request<RequestBody>) -> Result<Response<Body>, Fault> {
+    pub async fn send(
+        &self,
+        key: u64,
+        request: Request<RequestBody>,
+        now_ns: u64,
+    ) -> Result<Response<Body>, Fault> {
         let balance = self.balance;
         let retry = &balance.forwarding.retry;
         balance.group.budget.earn(retry);
         let mut tried = Tried::default();
-        let mut pending = self.admit(key).await.inspect_err(|fault| self.count(*fault))?;
+        let mut pending = self.admit(key, now_ns).await.inspect_err(|fault| self.count(*fault))?;
         let asked = request.uri().clone();
         let (mut head, mut body) = request.into_parts();
         for retries_left in (0..=retry.times).rev() {
@@ -46,6 +51,7 @@ impl Forward<'_> {
                 }
                 Err(failed) => failed,
             };
+            tracing::debug!(upstream = %target.pool, fault = %failed.fault, "attempt failed");
             self.count(failed.fault);
             if failed.fault != Fault::RequestBody {
                 balance.failed(target, &failed.fault);
@@ -53,7 +59,7 @@ impl Forward<'_> {
             tried.note(target);
             let Some(again) = failed.again.filter(|_| retries_left > 0) else { return Err(failed.fault) };
             // Nobody is waited for: who failed once has waited enough.
-            let Ok(other) = balance.choose(key, &tried, now_ns()) else { return Err(failed.fault) };
+            let Ok(other) = balance.choose(key, &tried, clock_ns()) else { return Err(failed.fault) };
             if !balance.group.budget.spend(retry) {
                 self.metrics.retries_refused.inc();
                 return Err(failed.fault);
@@ -66,17 +72,17 @@ impl Forward<'_> {
     }
 
     /// A place at an upstream, waited for where all are full.
-    async fn admit(&self, key: u64) -> Result<Pending, Fault> {
+    async fn admit(&self, key: u64, now_ns: u64) -> Result<Pending, Fault> {
         let (balance, tried) = (self.balance, Tried::default());
         let queue = &balance.group.queue;
         if queue.is_empty() {
-            match balance.choose(key, &tried, now_ns()) {
+            match balance.choose(key, &tried, now_ns) {
                 Ok(pending) => return Ok(pending),
                 Err(Nobody::Known) => return Err(Fault::NoAddress),
                 Err(Nobody::Free) => {}
             }
         }
-        queue.wait(&balance.forwarding.admit, || balance.choose(key, &tried, now_ns()).ok()).await
+        queue.wait(&balance.forwarding.admit, || balance.choose(key, &tried, clock_ns()).ok()).await
     }
 
     /// Path prefix and Host are the upstream's own.
