@@ -155,6 +155,7 @@ pub(super) fn count(worker: &Worker, rejection: &Rejection) {
         Rejection::UriTooLong => "uri_too_long",
         Rejection::HeadTooLarge => "head_too_large",
         Rejection::Version => "version",
+        Rejection::Coding => "coding",
         Rejection::Connect
         | Rejection::BodyTooLarge
         | Rejection::Expectation

@@ -47,7 +47,7 @@ pub(super) use self::answer::Answer;
 pub(super) use self::balance::Balance;
 pub use self::balance::{TargetFacts, UpstreamFacts};
 pub use self::checks::check_upstreams;
-pub(super) use self::headers::{Hop, strip_hop_by_hop, to_upstream};
+pub(super) use self::headers::{Hop, listed, says_who, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_MAX;
 pub(super) use self::pool::Pools;
 pub(super) use self::target::{Pending, Target};

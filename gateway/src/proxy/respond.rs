@@ -20,6 +20,8 @@ pub(super) enum Rejection {
     HeadTooLarge,
     /// HTTP of a version that is not spoken here.
     Version,
+    /// Transfer-Encoding names more than `chunked`.
+    Coding,
     BodyTooLarge,
     /// Expect says something else than 100-continue.
     Expectation,
@@ -100,6 +102,11 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
             StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             "HTTP version not supported",
             "HTTP/1.0 and HTTP/1.1 are spoken here",
+        )),
+        Rejection::Coding => closing(problem(
+            StatusCode::NOT_IMPLEMENTED,
+            "Not implemented",
+            "no transfer coding but chunked is undone here",
         )),
         Rejection::BodyTooLarge => {
             closing(problem(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", "send a smaller body"))

@@ -42,13 +42,7 @@ pub(in crate::proxy) struct Hop {
 /// Everything that Connection lists, and what is hop-by-hop without being listed.
 pub(in crate::proxy) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let listed: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect();
-        for name in listed {
+        for name in listed(headers) {
             headers.remove(name);
         }
         headers.remove(CONNECTION);
@@ -56,6 +50,13 @@ pub(in crate::proxy) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+/// What Connection lists.
+pub(in crate::proxy) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(CONNECTION).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }
 
 /// Makes a client's headers the upstreams'; Host is each one's own.
@@ -79,21 +80,25 @@ pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop) {
 
 /// A stranger's word about who sent the request, or about what was asked for, is not passed on.
 fn remove_strangers(headers: &mut HeaderMap) {
-    let names = headers.keys().filter(|name| is_strangers(name.as_str()));
+    let names = headers.keys().filter(|name| says_who(name.as_str()));
     let names: Vec<HeaderName> = names.cloned().collect();
     for name in names {
         headers.remove(name);
     }
 }
 
-/// In lower case. The last two make some upstreams serve another path than the one that was judged here.
-fn is_strangers(name: &str) -> bool {
-    match name.strip_prefix("x-") {
-        Some(rest) => {
-            rest.starts_with("forwarded-") || matches!(rest, "real-ip" | "original-url" | "rewrite-url")
-        }
-        None => name == FORWARDED.as_str(),
-    }
+/// Whether a field, its name in lower case, says who asks or for what. The last two make some upstreams
+/// serve another path than the one that was judged here; to some an underscore is a hyphen.
+pub(in crate::proxy) fn says_who(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("x-").or_else(|| name.strip_prefix("x_")) else {
+        return name == FORWARDED.as_str();
+    };
+    rest.starts_with("forwarded-")
+        || rest.starts_with("forwarded_")
+        || ["real-ip", "original-url", "rewrite-url"].iter().any(|known| {
+            let same = |(byte, known): (u8, u8)| byte == known || (byte == b'_' && known == b'-');
+            rest.len() == known.len() && rest.bytes().zip(known.bytes()).all(same)
+        })
 }
 
 /// A trusted peer's list with the peer behind it; a stranger's is replaced.

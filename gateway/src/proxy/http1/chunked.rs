@@ -5,12 +5,16 @@ use bytes::{Buf as _, BytesMut};
 use http_body::Frame;
 use hyper::HeaderMap;
 use hyper::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    COOKIE, EXPECT, HOST, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, COOKIE, DATE, EXPECT, EXPIRES, HOST, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, MAX_FORWARDS, PRAGMA, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, RANGE, RETRY_AFTER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    WWW_AUTHENTICATE,
 };
 
 use super::Malformed;
 use super::framing::{Step, take};
+use crate::proxy::forward::{says_who, strip_hop_by_hop};
 
 /// Bytes of a line with a chunk's size and its extensions.
 const LINE_BYTES_MAX: usize = 1_024;
@@ -22,8 +26,10 @@ const TRAILERS_MAX: usize = 64;
 /// Digits of a chunk's size; leading zeros count.
 const SIZE_DIGITS_MAX: usize = 16;
 
-/// What frames, routes or authorises a message, and so may not stand in trailers (RFC 9110 section 6.5.1).
-const NO_TRAILERS: [HeaderName; 15] = [
+/// What frames, routes, controls or authorises a message, and so may not stand in trailers (RFC 9110
+/// section 6.5.1); neither may what says who sent it.
+const NO_TRAILERS: [HeaderName; 32] = [
+    AGE,
     AUTHORIZATION,
     CACHE_CONTROL,
     CONNECTION,
@@ -32,19 +38,37 @@ const NO_TRAILERS: [HeaderName; 15] = [
     CONTENT_RANGE,
     CONTENT_TYPE,
     COOKIE,
+    DATE,
     EXPECT,
+    EXPIRES,
     HOST,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+    LOCATION,
+    MAX_FORWARDS,
+    PRAGMA,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    RANGE,
+    RETRY_AFTER,
     SET_COOKIE,
     TE,
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
+    VARY,
+    WWW_AUTHENTICATE,
 ];
 
 #[derive(Debug, Default)]
 pub struct Chunked {
     at: At,
     extension_bytes: usize,
+    /// What Connection lists goes no further as a trailer either (RFC 9110 section 7.6.1).
+    listed: Vec<HeaderName>,
 }
 
 /// What comes next.
@@ -61,6 +85,10 @@ enum At {
 }
 
 impl Chunked {
+    pub fn without(listed: Vec<HeaderName>) -> Self {
+        Self { listed, ..Self::default() }
+    }
+
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Step, Malformed> {
         loop {
             match self.at {
@@ -85,7 +113,7 @@ impl Chunked {
                     }
                     _ => return Err(Malformed("chunk")),
                 },
-                At::Trailers => return trailers(input),
+                At::Trailers => return trailers(input, &self.listed),
             }
         }
     }
@@ -126,7 +154,7 @@ fn line_end(input: &[u8], most: usize) -> Result<Option<usize>, Malformed> {
     }
 }
 
-fn trailers(input: &mut BytesMut) -> Result<Step, Malformed> {
+fn trailers(input: &mut BytesMut, listed: &[HeaderName]) -> Result<Step, Malformed> {
     let malformed = Malformed("trailers");
     let Some(end) = section_end(input)? else {
         return if input.len() > TRAILER_BYTES_MAX { Err(malformed) } else { Ok(Step::More) };
@@ -147,10 +175,12 @@ fn trailers(input: &mut BytesMut) -> Result<Step, Malformed> {
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
         let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value)).map_err(|_| malformed)?;
-        if !NO_TRAILERS.contains(&name) {
+        let is_dropped = NO_TRAILERS.contains(&name) || says_who(name.as_str()) || listed.contains(&name);
+        if !is_dropped {
             trailers.append(name, value);
         }
     }
+    strip_hop_by_hop(&mut trailers);
     Ok(if trailers.is_empty() { Step::Done } else { Step::Frame(Frame::trailers(trailers)) })
 }
 

@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Method, StatusCode, Version};
 
 use super::Malformed;
 use super::chunked::Chunked;
+use crate::proxy::forward::listed;
 
 /// Reads the body that follows a head.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Decoder {
         match (coded, length) {
             (true, Some(_)) => Err(Malformed("both_lengths")),
             (true, None) if version < Version::HTTP_11 => Err(Malformed("transfer_encoding")),
-            (true, None) => Ok(Self::chunked()),
+            (true, None) => Ok(Self::chunked(headers)),
             (false, None | Some(0)) => Ok(Self::Done),
             (false, Some(length)) => Ok(Self::Length(length)),
         }
@@ -58,15 +59,15 @@ impl Decoder {
             (true, Some(_)) => Err(Malformed("both_lengths")),
             (true, None) if version < Version::HTTP_11 => Err(Malformed("transfer_encoding")),
             _ if bodiless => Ok(Self::Done),
-            (true, None) => Ok(Self::chunked()),
+            (true, None) => Ok(Self::chunked(headers)),
             (false, Some(0)) => Ok(Self::Done),
             (false, Some(length)) => Ok(Self::Length(length)),
             (false, None) => Ok(Self::UntilClose),
         }
     }
 
-    fn chunked() -> Self {
-        Self::Chunked(Box::default())
+    fn chunked(headers: &HeaderMap) -> Self {
+        Self::Chunked(Box::new(Chunked::without(listed(headers))))
     }
 
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Step, Malformed> {
@@ -139,12 +140,23 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     number.map(Some).ok_or(malformed)
 }
 
+/// Other codings, and `chunked` last (section 6.1): nothing is wrong with that, and nobody here undoes them.
+pub const OTHER_CODING: Malformed = Malformed("other_coding");
+
 /// `chunked` and nothing else: no other coding is undone here, so none can be passed on.
 fn is_chunked(headers: &HeaderMap) -> Result<bool, Malformed> {
     let malformed = Malformed("transfer_encoding");
     match only(headers, &TRANSFER_ENCODING).map_err(|()| malformed)? {
         None => Ok(false),
         Some(line) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        Some(line) if is_other_coding(line.as_bytes()) => Err(OTHER_CODING),
         Some(_) => Err(malformed),
     }
+}
+
+fn is_other_coding(list: &[u8]) -> bool {
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let is_token = |coding: &[u8]| HeaderName::from_bytes(coding).is_ok();
+    let mut codings = list.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    codings.next().is_some_and(is_chunked) && codings.all(|coding| is_token(coding) && !is_chunked(coding))
 }

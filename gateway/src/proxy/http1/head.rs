@@ -202,5 +202,5 @@ fn first_line(input: &[u8], bounds: &HeadBounds) -> Result<(), HeadError> {
 
 fn is_other_version(version: &[u8]) -> bool {
     let Some(&[major, b'.', minor]) = version.strip_prefix(b"HTTP/") else { return false };
-    major.is_ascii_digit() && minor.is_ascii_digit() && major >= b'2'
+    major.is_ascii_digit() && minor.is_ascii_digit() && (major, minor) > (b'1', b'1')
 }

@@ -13,8 +13,9 @@ use hyper::http::{request, response};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
+use super::Malformed;
 use super::encode::{self, Date, Framing, LAST_CHUNK, Persistence};
-use super::framing::Decoder;
+use super::framing::{Decoder, OTHER_CODING};
 use super::head::{self, HeadBounds, HeadError};
 use super::link::has_token;
 use super::timer::{Pace, Timer};
@@ -161,7 +162,10 @@ impl<'a> Server<'a> {
 
     fn begin_body(&self, request: &Request<()>) -> Result<(), Rejection> {
         let body = Decoder::of_request(request.version(), request.headers());
-        let body = body.map_err(|malformed| Rejection::Malformed(malformed.0))?;
+        let body = body.map_err(|malformed| match malformed {
+            OTHER_CODING => Rejection::Coding,
+            Malformed(reason) => Rejection::Malformed(reason),
+        })?;
         let expects = expects_continue(request);
         let mut wire = self.wire.borrow_mut();
         wire.owes_continue = expects && !body.is_done();

@@ -22,6 +22,8 @@ mod targets;
 
 mod hosts;
 
+mod sizes;
+
 mod hops;
 
 mod expectations;

@@ -80,6 +80,41 @@ fn fields_that_are_none_are_a_bad_gateway() {
 }
 
 #[test]
+fn lengths_that_disagree_are_a_bad_gateway() {
+    let fields = [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: 2, 3\r\n",
+        "Content-Length: 2, 2\r\n",
+        "Content-Length: 2\r\nContent-Length: 2\r\n",
+        "Content-Length: x\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: -2\r\n",
+        "Content-Length: +2\r\n",
+        "Content-Length: 0x2\r\n",
+        "Content-Length: 2 2\r\n",
+        "Content-Length: 18446744073709551618\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, gzip\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: \"chunked\"\r\n",
+        "Transfer-Encoding:\r\n",
+    ];
+    let rows = fields.map(|fields| bad(fields, ok(fields, "2\r\nup\r\n0\r\n\r\n")).closes());
+    check(&rows);
+    check(&[bad(
+        "chunked in HTTP/1.0 (9112 6.1)",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n",
+    )
+    .closes()]);
+}
+
+#[test]
 fn a_body_that_breaks_cuts_the_connection() {
     let chunked = |chunks: &str| ok("Transfer-Encoding: chunked\r\n", chunks);
     check(&[
@@ -106,6 +141,101 @@ fn a_body_that_breaks_cuts_the_connection() {
         cut("20,000 trailers", chunked(&format!("4\r\nhalf\r\n0\r\n{}\r\n", "X: 1\r\n".repeat(20_000)))),
         cut("1 MB of trailer", chunked(&format!("4\r\nhalf\r\n0\r\nX: {}\r\n\r\n", "x".repeat(1 << 20)))),
         cut("a trailer that is none", chunked("4\r\nhalf\r\n0\r\nX Y\r\n\r\n")),
+    ]);
+}
+
+#[test]
+fn interim_answers_are_bounded_and_no_switch_comes_unasked() {
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    let end = ok("Content-Length: 2\r\n", "up");
+    let up = || message("HTTP/1.1 200 OK", &["content-length: 2"], "up");
+    check(&[
+        passed(up(), "a few", format!("{}{end}", early.repeat(5))),
+        passed(up(), "100 Continue that nobody asked for", format!("{go_on}{end}")),
+        bad("1,000 Early Hints", format!("{}{end}", early.repeat(1_000))),
+        bad("100,000 Continues", format!("{}{end}", go_on.repeat(100_000))),
+        bad(
+            "a switch unasked (9110 15.2.2)",
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nbytes",
+        ),
+        bad("a switch without Upgrade", "HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+        bad("an interim answer, then nothing", early).closes(),
+        bad("an interim answer, then nonsense", format!("{early}SSH-2.0\r\n\r\n")).closes(),
+    ]);
+}
+
+#[test]
+fn bytes_behind_an_answer_are_nobodys() {
+    let up = || message("HTTP/1.1 200 OK", &["content-length: 2"], "up");
+    let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    let head = || message("HTTP/1.1 200 OK", &["content-length: 2"], "");
+    check(&[
+        passed_last(up(), "another answer", format!("{}{poison}", ok("Content-Length: 2\r\n", "up"))),
+        passed_last(up(), "more body than its length", ok("Content-Length: 2\r\n", "upper")),
+        passed_last(up(), "an empty line", ok("Content-Length: 2\r\n", "up\r\n")),
+        passed_last(up(), "another answer, later", ok("Content-Length: 2\r\n", "up"))
+            .late(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"),
+        passed_last(head(), "a body for HEAD (9112 6.3)", ok("Content-Length: 2\r\n", "up"))
+            .asked("HEAD /first HTTP/1.1"),
+        passed_last(
+            head(),
+            "another answer for HEAD",
+            format!("{}{poison}", ok("Content-Length: 2\r\n", "")),
+        )
+        .asked("HEAD /first HTTP/1.1"),
+        passed_last(
+            message("HTTP/1.1 204 No Content", &[], ""),
+            "a body for 204",
+            "HTTP/1.1 204 No Content\r\n\r\nbody",
+        ),
+        passed_last(
+            message("HTTP/1.1 304 Not Modified", &["content-length: 4"], ""),
+            "a body for 304",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nbody",
+        ),
+        passed_last(
+            message("HTTP/1.1 200 OK", &["transfer-encoding: chunked"], "up"),
+            "another answer behind chunks",
+            format!("{}{poison}", ok("Transfer-Encoding: chunked\r\n", "2\r\nup\r\n0\r\n\r\n")),
+        ),
+    ]);
+}
+
+#[test]
+fn answers_are_passed_on_in_one_form() {
+    let up = || message("HTTP/1.1 200 OK", &["content-length: 2"], "up");
+    let chunked = || message("HTTP/1.1 200 OK", &["transfer-encoding: chunked"], "up");
+    check(&[
+        passed(up(), "a length", ok("Content-Length: 2\r\n", "up")),
+        passed(up(), "blanks around", ok("content-length:\t 2 \t\r\n", "up")),
+        passed(chunked(), "chunks", ok("Transfer-Encoding: chunked\r\n", "2\r\nup\r\n0\r\n\r\n")),
+        passed(
+            chunked(),
+            "chunks with extensions",
+            ok("Transfer-Encoding: Chunked\r\n", "002;a=b\r\nup\r\n0;c\r\n\r\n"),
+        ),
+        passed_last(chunked(), "to the end (9112 6.3)", ok("", "up")).closes(),
+        passed_last(up(), "close", ok("Connection: close\r\nContent-Length: 2\r\n", "up")),
+        passed_last(up(), "HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nup").closes(),
+        passed(message("HTTP/1.1 204 No Content", &[], ""), "204", "HTTP/1.1 204 No Content\r\n\r\n"),
+        passed(
+            message("HTTP/1.1 304 Not Modified", &["content-length: 4", "etag: \"x\""], ""),
+            "304 with a length (9110 8.6)",
+            "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 4\r\n\r\n",
+        ),
+        passed(
+            message("HTTP/1.1 200 OK", &["content-length: 2"], ""),
+            "HEAD with a length",
+            ok("Content-Length: 2\r\n", ""),
+        )
+        .asked("HEAD /first HTTP/1.1"),
+        passed(
+            message("HTTP/1.1 200 OK", &[], "up"),
+            "chunks for HTTP/1.0 (9112 6.1)",
+            ok("Transfer-Encoding: chunked\r\n", "2\r\nup\r\n0\r\n\r\n"),
+        )
+        .asked("GET /first HTTP/1.0"),
     ]);
 }
 
@@ -143,81 +273,5 @@ fn what_belongs_to_the_upstreams_hop_goes_no_further() {
             "Connection: Transfer-Encoding",
             ok("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n", "2\r\nup\r\n0\r\n\r\n"),
         ),
-    ]);
-}
-
-#[test]
-fn answers_are_passed_on_in_one_form() {
-    let up = || message("HTTP/1.1 200 OK", &["content-length: 2"], "up");
-    let chunked = || message("HTTP/1.1 200 OK", &["transfer-encoding: chunked"], "up");
-    check(&[
-        passed(up(), "a length", ok("Content-Length: 2\r\n", "up")),
-        passed(up(), "blanks around", ok("content-length:\t 2 \t\r\n", "up")),
-        passed(chunked(), "chunks", ok("Transfer-Encoding: chunked\r\n", "2\r\nup\r\n0\r\n\r\n")),
-        passed(
-            chunked(),
-            "chunks with extensions",
-            ok("Transfer-Encoding: Chunked\r\n", "002;a=b\r\nup\r\n0;c\r\n\r\n"),
-        ),
-        passed_last(chunked(), "to the end (9112 6.3)", ok("", "up")).closes(),
-        passed_last(up(), "close", ok("Connection: close\r\nContent-Length: 2\r\n", "up")),
-        passed(message("HTTP/1.1 204 No Content", &[], ""), "204", "HTTP/1.1 204 No Content\r\n\r\n"),
-        passed(
-            message("HTTP/1.1 200 OK", &["content-length: 2"], ""),
-            "HEAD with a length",
-            ok("Content-Length: 2\r\n", ""),
-        )
-        .asked("HEAD /first HTTP/1.1"),
-    ]);
-}
-
-#[test]
-fn bytes_behind_an_answer_are_nobodys() {
-    let up = || message("HTTP/1.1 200 OK", &["content-length: 2"], "up");
-    let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
-    let head = || message("HTTP/1.1 200 OK", &["content-length: 2"], "");
-    check(&[
-        passed_last(up(), "another answer", format!("{}{poison}", ok("Content-Length: 2\r\n", "up"))),
-        passed_last(up(), "more body than its length", ok("Content-Length: 2\r\n", "upper")),
-        passed_last(up(), "an empty line", ok("Content-Length: 2\r\n", "up\r\n")),
-        passed_last(up(), "another answer, later", ok("Content-Length: 2\r\n", "up"))
-            .late(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"),
-        passed_last(head(), "a body for HEAD (9112 6.3)", ok("Content-Length: 2\r\n", "up"))
-            .asked("HEAD /first HTTP/1.1"),
-        passed_last(
-            head(),
-            "another answer for HEAD",
-            format!("{}{poison}", ok("Content-Length: 2\r\n", "")),
-        )
-        .asked("HEAD /first HTTP/1.1"),
-        passed_last(
-            message("HTTP/1.1 204 No Content", &[], ""),
-            "a body for 204",
-            "HTTP/1.1 204 No Content\r\n\r\nbody",
-        ),
-        passed_last(
-            message("HTTP/1.1 200 OK", &["transfer-encoding: chunked"], "up"),
-            "another answer behind chunks",
-            format!("{}{poison}", ok("Transfer-Encoding: chunked\r\n", "2\r\nup\r\n0\r\n\r\n")),
-        ),
-    ]);
-}
-
-#[test]
-fn interim_answers_are_bounded_and_no_switch_comes_unasked() {
-    let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-    let end = ok("Content-Length: 2\r\n", "up");
-    let up = || message("HTTP/1.1 200 OK", &["content-length: 2"], "up");
-    check(&[
-        passed(up(), "a few", format!("{}{end}", early.repeat(5))),
-        passed(up(), "100 Continue that nobody asked for", format!("{go_on}{end}")),
-        bad(
-            "a switch unasked (9110 15.2.2)",
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nbytes",
-        ),
-        bad("a switch without Upgrade", "HTTP/1.1 101 Switching Protocols\r\n\r\n"),
-        bad("an interim answer, then nothing", early).closes(),
-        bad("an interim answer, then nonsense", format!("{early}SSH-2.0\r\n\r\n")).closes(),
     ]);
 }

@@ -9,6 +9,89 @@ fn post(fields: &str) -> String {
 }
 
 #[test]
+fn both_lengths_are_refused_in_every_order_and_spelling() {
+    let lengths = ["Content-Length: 5", "Content-Length: 0", "content-length:44", "Content-Length: 5, 5"];
+    let codings = [
+        "Transfer-Encoding: chunked",
+        "transfer-encoding:chunked",
+        "Transfer-Encoding: CHUNKED",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding:\tchunked",
+        "Transfer-Encoding:",
+    ];
+    let mut rows = Vec::new();
+    for length in lengths {
+        for coding in codings {
+            let (first, second) = (format!("{length}\r\n{coding}\r\n"), format!("{coding}\r\n{length}\r\n"));
+            rows.push(refused(400, &format!("{length} before {coding}"), post(&first)));
+            rows.push(refused(400, &format!("{coding} before {length}"), post(&second)));
+        }
+    }
+    check(&rows);
+}
+
+#[test]
+fn a_coding_that_does_not_end_in_one_chunked_is_refused() {
+    let values = [
+        "identity",
+        "gzip",
+        "xchunked",
+        "chunkedx",
+        "chunked, identity",
+        "chunked, gzip",
+        "chunked, chunked",
+        "chunked,",
+        "chunked;q=1",
+        "chunked; q=1",
+        "\"chunked\"",
+        "'chunked'",
+        "cow",
+        "",
+        "chunked chunked",
+        "chun\tked",
+        "\u{b}chunked",
+        "\u{c}chunked",
+        "chunked\u{b}",
+        "\0chunked",
+        "chunked\0",
+        "\u{a0}chunked",
+        "chu\u{212a}ked",
+        "chunked\rX: 1",
+    ];
+    let rows = values.map(|value| {
+        refused(400, &format!("coding {value:?}"), post(&format!("Transfer-Encoding: {value}\r\n")))
+    });
+    check(&rows);
+}
+
+#[test]
+fn codings_on_two_lines_are_one_list() {
+    let rows = [
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\n",
+        "Transfer-Encoding: chunked\r\nX: 1\r\ntransfer-encoding: x\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding:\r\n",
+    ]
+    .map(|fields| refused(400, fields, post(fields)));
+    check(&rows);
+}
+
+#[test]
+fn a_coding_of_which_we_know_nothing_is_not_implemented() {
+    let rows = ["gzip, chunked", "identity, chunked", "x, chunked"].map(|value| {
+        refused(
+            501,
+            &format!("coding {value:?} (9112 6.1)"),
+            post(&format!("Transfer-Encoding: {value}\r\n")),
+        )
+    });
+    check(&rows);
+}
+
+#[test]
 fn a_name_that_only_looks_like_it_is_no_coding() {
     let length = "Content-Length: 15\r\n";
     for (what, name) in [
@@ -46,6 +129,21 @@ fn an_old_version_has_no_codings() {
             400,
             "chunked and kept alive in HTTP/1.0",
             old("Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n"),
+        ),
+    ]);
+}
+
+#[test]
+fn chunked_is_forwarded() {
+    let chunked = || normal("POST / HTTP/1.1").chunked("hello");
+    check(&[
+        forwarded(chunked(), "plain", post("Transfer-Encoding: chunked\r\n")),
+        forwarded(chunked(), "in capitals (9112 7)", post("TRANSFER-ENCODING: Chunked\r\n")),
+        forwarded(chunked(), "blanks around", post("Transfer-Encoding:\t chunked \t\r\n")),
+        forwarded(
+            normal("GET / HTTP/1.1").chunked("hello"),
+            "of a GET",
+            format!("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{CHUNKED}"),
         ),
     ]);
 }

@@ -120,6 +120,7 @@ fn a_strangers_word_about_the_client_is_replaced() {
         "X-Forwarded-Scheme: https\r\n",
         "X-Forwarded-Ssl: on\r\n",
         "X-Real-IP: 6.6.6.6\r\n",
+        "X_Forwarded_For: 6.6.6.6\r\nX-Forwarded_Host: b\r\nx_real_ip: 6.6.6.6\r\n",
         "X-Original-URL: /deny\r\nX-Rewrite-URL: /deny\r\n",
     ]
     .map(|fields| forwarded(bare(), fields, get(fields)));

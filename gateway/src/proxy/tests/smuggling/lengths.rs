@@ -39,6 +39,21 @@ fn a_length_that_is_none_is_refused() {
 }
 
 #[test]
+fn two_lengths_are_refused() {
+    let rows = [
+        ("equal (9110 8.6)", "Content-Length: 5\r\nContent-Length: 5\r\n"),
+        ("equal, apart", "Content-Length: 5\r\nX: 1\r\nContent-Length: 5\r\n"),
+        ("equal, spelt otherwise", "Content-Length: 5\r\ncontent-length: 05\r\n"),
+        ("unequal (9112 6.3)", "Content-Length: 5\r\nContent-Length: 6\r\n"),
+        ("unequal, the smaller last", "Content-Length: 5\r\nContent-Length: 0\r\n"),
+        ("one empty", "Content-Length: 5\r\nContent-Length:\r\n"),
+        ("three", "Content-Length: 5\r\nContent-Length: 5\r\nContent-Length: 5\r\n"),
+    ]
+    .map(|(what, fields)| refused(400, what, post(fields, "hello")));
+    check(&rows);
+}
+
+#[test]
 fn a_name_that_only_looks_like_it_is_no_length() {
     check(&[
         refused(400, "a space before the colon (9112 5.1)", post("Content-Length : 5\r\n", "hello")),
@@ -51,6 +66,39 @@ fn a_name_that_only_looks_like_it_is_no_length() {
             normal("POST / HTTP/1.1").field("content_length: 5").field("content-length: 0"),
             "an underscore: another field",
             post("Content_Length: 5\r\nContent-Length: 0\r\n", ""),
+        ),
+    ]);
+}
+
+#[test]
+fn a_length_is_forwarded() {
+    check(&[
+        forwarded(normal("POST / HTTP/1.1").length("hello"), "plain", post("Content-Length: 5\r\n", "hello")),
+        forwarded(
+            normal("POST / HTTP/1.1").length("hello"),
+            "no space, and the name in capitals (9110 5.1)",
+            post("CONTENT-LENGTH:5\r\n", "hello"),
+        ),
+        forwarded(
+            normal("POST / HTTP/1.1").length("hello"),
+            "blanks around (9112 5.1)",
+            post("Content-Length:\t  5 \t\r\n", "hello"),
+        ),
+        forwarded(
+            normal("POST / HTTP/1.1").length("hello"),
+            "zeros before",
+            post("Content-Length: 00005\r\n", "hello"),
+        ),
+        forwarded(normal("POST / HTTP/1.1").length(""), "zero", post("Content-Length: 0\r\n", "")),
+        forwarded(
+            normal("GET / HTTP/1.1").length("hello"),
+            "of a GET (9110 9.3.1)",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        ),
+        forwarded(
+            normal("GET / HTTP/1.1").length("GET /x HTTP/1.1\r\n\r\n"),
+            "a body that looks like a request",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 19\r\n\r\nGET /x HTTP/1.1\r\n\r\n",
         ),
     ]);
 }

@@ -8,6 +8,24 @@ fn get(fields: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 #[test]
+fn bare_ends_of_lines_are_refused() {
+    check(&[
+        refused(400, "bare LF everywhere", "GET / HTTP/1.1\nHost: a\n\n"),
+        refused(400, "bare LF behind the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n"),
+        refused(400, "bare LF behind a field", "GET / HTTP/1.1\r\nHost: a\nX: 1\r\n\r\n"),
+        refused(400, "bare LF at the end", "GET / HTTP/1.1\r\nHost: a\r\n\n"),
+        refused(400, "bare LF before the end", "GET / HTTP/1.1\r\nHost: a\n\r\n"),
+        refused(400, "bare CR behind the request line", "GET / HTTP/1.1\rHost: a\r\n\r\n"),
+        refused(400, "bare CR behind a field", "GET / HTTP/1.1\r\nHost: a\rX: 1\r\n\r\n"),
+        refused(400, "bare CR at the end", "GET / HTTP/1.1\r\nHost: a\r\n\rX: 1\r\n\r\n"),
+        refused(400, "CR CR LF", "GET / HTTP/1.1\r\r\nHost: a\r\n\r\n"),
+        refused(400, "CR CR LF behind a field", "GET / HTTP/1.1\r\nHost: a\r\r\n\r\n"),
+        refused(400, "a length behind a bare LF", get("X: 1\nContent-Length: 5\r\n")),
+        refused(400, "a length behind a bare CR", get("X: 1\rContent-Length: 5\r\n")),
+    ]);
+}
+
+#[test]
 fn folds_and_blanks_are_refused() {
     check(&[
         refused(400, "a fold (9112 5.2)", get("X: 1\r\n 2\r\n")),

@@ -84,6 +84,11 @@ impl Normal {
         Self { body: body.to_owned(), ..self }.field("transfer-encoding: chunked")
     }
 
+    pub fn trailer(mut self, field: &str) -> Self {
+        self.trailers.push(field.to_owned());
+        self
+    }
+
     pub fn host(self, host: &'static str) -> Self {
         Self { host: Some(host), ..self }
     }

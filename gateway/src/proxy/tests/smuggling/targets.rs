@@ -68,6 +68,21 @@ fn other_forms_are_refused() {
 }
 
 #[test]
+fn a_target_has_the_bytes_of_a_uri() {
+    let mut rows = Vec::new();
+    for byte in (0..=32).chain(127..=u8::MAX).filter(|byte| !b"\n".contains(byte)) {
+        for before in ["GET /", "GET /?"] {
+            let sent = [before.as_bytes(), &[byte], b"x HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            rows.push(refused(400, &format!("byte {byte:#x} behind {before}"), sent));
+        }
+    }
+    for fragment in ["GET /#", "GET /a#b", "GET /?a#b", "GET /#?a"] {
+        rows.push(refused(400, &format!("a fragment: {fragment}"), request(fragment)));
+    }
+    check(&rows);
+}
+
+#[test]
 fn a_path_is_forwarded_as_it_came() {
     let lines = [
         "GET /%00 HTTP/1.1",
@@ -81,16 +96,4 @@ fn a_path_is_forwarded_as_it_came() {
         "GET /http://c/ HTTP/1.1",
     ];
     check(&lines.map(|text| forwarded(normal(text), text, format!("{text}\r\nHost: a\r\n\r\n"))));
-}
-
-#[test]
-fn a_target_has_the_bytes_of_a_uri() {
-    let mut rows = Vec::new();
-    for byte in (0..=32).chain(127..=u8::MAX).filter(|byte| !b"\n".contains(byte)) {
-        for before in ["GET /", "GET /?"] {
-            let sent = [before.as_bytes(), &[byte], b"x HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-            rows.push(refused(400, &format!("byte {byte:#x} behind {before}"), sent));
-        }
-    }
-    check(&rows);
 }
