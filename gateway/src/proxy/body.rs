@@ -10,8 +10,8 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 
-use super::forward::{Answer, Pending};
-use super::http1::{Broken, Pace, Received, Wire};
+use super::forward::{Answer, Pending, Switched};
+use super::http1::{Broken, Pace, Received};
 
 /// Of a response: ours, or the upstream's as it comes.
 pub(super) enum Body {
@@ -19,7 +19,7 @@ pub(super) enum Body {
     Full(Option<Bytes>),
     Upstream(Box<Answer>),
     /// Behind a 101: the upstream's connection itself.
-    Tunnel(Box<Wire>),
+    Tunnel(Box<Switched>),
 }
 
 /// Why an answer's body is not whole.
@@ -34,8 +34,10 @@ pub(super) enum BodyError {
 impl Body {
     /// Counts as in flight until its end.
     pub fn counted(mut self, pending: Pending) -> Self {
-        if let Self::Upstream(answer) = &mut self {
-            answer.counted(pending);
+        match &mut self {
+            Self::Upstream(answer) => answer.counted(pending),
+            Self::Tunnel(switched) => switched.counted(pending),
+            Self::Empty | Self::Full(_) => {}
         }
         self
     }

@@ -3,6 +3,8 @@
 
 mod retry;
 
+mod switched;
+
 mod answer;
 
 mod balance;
@@ -50,6 +52,7 @@ pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, listed, says_who, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_MAX;
 pub(super) use self::pool::Pools;
+pub(super) use self::switched::Switched;
 pub(super) use self::target::{Pending, Target};
 pub use self::upstreams::{Addresses, Upstreams};
 use self::uri::upstream_uri;
@@ -130,30 +133,34 @@ impl Forward<'_> {
         let switches = answered.switches();
         let (mut answer, ()) = answered.head.into_parts();
         if switches {
-            return switch(answer, head, connection);
+            return self.switch(answer, head, connection);
         }
         strip_hop_by_hop(&mut answer.headers);
         let body = Answer::new(connection, answered.pump, self.timeouts.upstream_response_idle);
         Ok(Response::from_parts(answer, Body::Upstream(Box::new(body))))
     }
-}
 
-/// A 101 that was asked for makes the connection the client's; any other is nonsense.
-fn switch(
-    mut answer: response::Parts,
-    request: &request::Parts,
-    connection: Connection,
-) -> Result<Response<Body>, ExchangeError> {
-    let asked = request.headers.get(UPGRADE);
-    let names = |upgrade: &HeaderValue| {
-        asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(upgrade.as_bytes()))
-    };
-    let Some(upgrade) = answer.headers.remove(UPGRADE).filter(names) else {
-        return Err(ExchangeError { fault: Fault::Broken, sent: Sent::Answered });
-    };
-    strip_hop_by_hop(&mut answer.headers);
-    answer.headers.insert(UPGRADE, upgrade);
-    Ok(Response::from_parts(answer, Body::Tunnel(Box::new(connection.link.into_wire()))))
+    /// A 101 that was asked for makes the connection the client's; any other is nonsense.
+    fn switch(
+        &self,
+        mut answer: response::Parts,
+        request: &request::Parts,
+        connection: Connection,
+    ) -> Result<Response<Body>, ExchangeError> {
+        let is_asked = |upgrade: &HeaderValue| {
+            let asked = request.headers.get(UPGRADE);
+            asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(upgrade.as_bytes()))
+        };
+        let is_one = answer.headers.get_all(UPGRADE).iter().count() == 1;
+        let Some(upgrade) = answer.headers.remove(UPGRADE).filter(|upgrade| is_one && is_asked(upgrade))
+        else {
+            return Err(ExchangeError { fault: Fault::Broken, sent: Sent::Answered });
+        };
+        strip_hop_by_hop(&mut answer.headers);
+        answer.headers.insert(UPGRADE, upgrade);
+        let switched = Switched::new(connection.link.into_wire(), &self.metrics.tunnels);
+        Ok(Response::from_parts(answer, Body::Tunnel(Box::new(switched))))
+    }
 }
 
 /// RFC 9110 section 9.2.2.

@@ -8,6 +8,8 @@ mod proxied;
 
 mod smuggling;
 
+mod websocket;
+
 use std::time::Duration;
 
 use self::harness::{Gateway, Upstream};

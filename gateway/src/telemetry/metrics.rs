@@ -29,6 +29,7 @@ pub struct Metrics {
     upstream_faults: Family<FaultLabel, Counter>,
     retries: Family<ApiLabel, Counter>,
     retries_refused: Family<ApiLabel, Counter>,
+    tunnels: Family<ApiLabel, Gauge>,
 }
 
 /// One API's handles, looked up at publish.
@@ -49,6 +50,8 @@ pub struct ApiMetrics {
     pub retries: Counter,
     /// Those that the budget did not allow.
     pub retries_refused: Counter,
+    /// Open WebSockets.
+    pub tunnels: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,6 +104,7 @@ impl Default for Metrics {
             upstream_faults: Family::default(),
             retries: Family::default(),
             retries_refused: Family::default(),
+            tunnels: Family::default(),
         };
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register(
@@ -137,6 +141,7 @@ impl Default for Metrics {
             "Retries that the API's budget did not allow",
             metrics.retries_refused.clone(),
         );
+        registry.register("tunnels", "Open WebSockets, by API", metrics.tunnels.clone());
         *metrics.locked() = registry;
         metrics
     }
@@ -182,6 +187,7 @@ impl Metrics {
             queue_timeout: fault("queue_timeout"),
             retries: self.retries.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
             retries_refused: self.retries_refused.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
+            tunnels: self.tunnels.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
         }
     }
 

@@ -276,7 +276,7 @@ impl<'a> Server<'a> {
             let out = &mut wire.output.encoded;
             encode::answer_head(out, head, Framing::None, Persistence::Upgrade, self.date);
         }
-        tunnel(&self.wire, &mut upstream, self.settings.tunnel_idle).await
+        tunnel(&self.wire, &mut upstream.wire, self.settings.tunnel_idle).await
     }
 
     /// Reads over what is left of a request's body, if that is little and at hand; else the connection ends.
@@ -363,6 +363,8 @@ pub fn asks_websocket(request: &request::Parts) -> bool {
         && request.version == Version::HTTP_11
         && has_token(&request.headers, "upgrade")
         && is_websocket(&request.headers)
+        // A body would be the upgraded protocol's first bytes (RFC 9110 section 7.8): nobody sends one.
+        && matches!(Decoder::of_request(request.version, &request.headers), Ok(Decoder::Done))
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {

@@ -120,6 +120,11 @@ impl Gateway {
         self.shared.metrics.closed(reason).get()
     }
 
+    /// Open tunnels of the API `a`.
+    pub fn tunnels(&self) -> i64 {
+        self.shared.metrics.api("a").tunnels.get()
+    }
+
     pub fn malformed(&self, reason: &'static str) -> u64 {
         self.shared.metrics.malformed(reason).get()
     }
