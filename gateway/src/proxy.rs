@@ -42,6 +42,6 @@ pub use accept::{Shared, SharedParts, TLS_WRITE_BYTES, worker};
 pub use client::hops;
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
-pub use forward::{Addresses, IDLE_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstreams};
+pub use forward::{Addresses, IDLE_ALL_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstreams};
 pub use snapshot::Snapshot;
 pub use tls::{Certificate, CertificateFacts, ClientAuth, MinVersion, SuiteName, Tls, TlsFault, TlsParts};

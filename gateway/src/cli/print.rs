@@ -149,13 +149,14 @@ pub(super) fn status(status: &Status) -> String {
 /// Upstreams that people are shown.
 const UPSTREAMS_SHOWN: usize = 40;
 
-/// `orders: shop.test:80 at 10.0.0.1:80, ejected for 9 s: answered 503; 0 in flight`.
+/// `orders: shop.test:80 at 10.0.0.1:80, ejected for 9 s: answered 503; 0 in flight, 2 connections`.
 fn upstream_line(row: &UpstreamView) -> String {
     let at = if row.upstream == row.address { String::new() } else { format!(" at {}", row.address) };
     let left = row.ejected_for_seconds.map(|seconds| format!(" for {seconds} s")).unwrap_or_default();
     let why = row.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let state = row.state.replace('_', " ");
-    format!("{}: {}{at}, {state}{left}{why}; {} in flight", row.api, row.upstream, row.in_flight)
+    let UpstreamView { api, upstream, in_flight, connections, .. } = row;
+    format!("{api}: {upstream}{at}, {state}{left}{why}; {in_flight} in flight, {connections} connections")
 }
 
 /// `seccomp on, landlock on, user 990`.

@@ -14,7 +14,7 @@ use crate::kernel::ModeWanted;
 use crate::limit::TABLE_ENTRIES;
 use crate::model::Answer;
 use crate::plane::Table;
-use crate::proxy::{IDLE_MAX, TLS_WRITE_BYTES};
+use crate::proxy::{IDLE_ALL_MAX, TLS_WRITE_BYTES};
 
 /// The kernel's `struct htab_elem`, before key and value (kernel/bpf/hashtab.c).
 const HASH_ELEMENT: u64 = 48;
@@ -112,7 +112,9 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     let connections = u64::from(bounds.connections);
     part("connections", connections * connection, format!("{connections} times {} KiB", connection >> 10));
     let upstreams: usize = config.catalog.apis.iter().map(|api| upstreams(&api.answer)).sum();
-    let idle = (upstreams * workers * IDLE_MAX) as u64;
+    // A name may stand for many addresses.
+    let each = if upstreams == 0 { 0 } else { IDLE_ALL_MAX };
+    let idle = (workers * each) as u64;
     part(
         "idle upstream connections",
         idle * IDLE_UPSTREAM,

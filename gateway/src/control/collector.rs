@@ -69,18 +69,21 @@ fn upstreams(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
             ConstGauge::new(count as u64).encode(family.encode_family(&labels)?)?;
         }
     }
-    let by_api = |value: fn(&UpstreamFacts) -> u64| rows.iter().map(move |row| (&*row.api, value(row)));
-    let in_flight = by_api(|row| row.targets.iter().map(|target| u64::from(target.in_flight)).sum());
-    let metric = names::UPSTREAM_IN_FLIGHT;
-    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
-    for (api, value) in in_flight {
-        ConstGauge::new(value).encode(family.encode_family(&[("api", api)])?)?;
-    }
-    let metric = names::UPSTREAM_WAITING;
-    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
-    for (api, value) in by_api(|row| u64::from(row.waiting)) {
-        ConstGauge::new(value).encode(family.encode_family(&[("api", api)])?)?;
-    }
+    let sum = |row: &UpstreamFacts, value: fn(&TargetFacts) -> u32| {
+        row.targets.iter().map(|target| u64::from(value(target))).sum::<u64>()
+    };
+    let mut by_api = |metric: names::Named, values: Vec<u64>| -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+        for (row, value) in rows.iter().zip(values) {
+            ConstGauge::new(value).encode(family.encode_family(&[("api", &*row.api)])?)?;
+        }
+        Ok(())
+    };
+    let in_flight = rows.iter().map(|row| sum(row, |target| target.in_flight));
+    by_api(names::UPSTREAM_IN_FLIGHT, in_flight.collect())?;
+    let connections = rows.iter().map(|row| sum(row, |target| target.connections));
+    by_api(names::UPSTREAM_CONNECTIONS, connections.collect())?;
+    by_api(names::UPSTREAM_WAITING, rows.iter().map(|row| u64::from(row.waiting)).collect())?;
     let labels: Vec<_> = rows.iter().map(|row| [("api", &*row.api)]).collect();
     let ejections: Vec<_> =
         labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.ejections)).collect();

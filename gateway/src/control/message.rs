@@ -122,6 +122,7 @@ pub struct UpstreamView {
     pub why: Option<String>,
     pub ejected_for_seconds: Option<u64>,
     pub in_flight: u32,
+    pub connections: u32,
 }
 
 /// What the last census of CLIENTS found.

@@ -48,6 +48,7 @@ fn upstreams(parts: &Parts, now_ns: u64) -> Vec<UpstreamView> {
             why: target.why,
             ejected_for_seconds: target.ejected_for.map(|left| left.as_secs()),
             in_flight: target.in_flight,
+            connections: target.connections,
         })
     };
     snapshot.upstreams(now_ns).into_iter().flat_map(of_api).collect()

@@ -50,7 +50,7 @@ pub(super) use self::balance::Balance;
 pub use self::balance::{TargetFacts, UpstreamFacts};
 pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, listed, says_who, strip_hop_by_hop, to_upstream};
-pub use self::pool::IDLE_MAX;
+pub use self::pool::IDLE_ALL_MAX;
 pub(super) use self::pool::Pools;
 pub(super) use self::switched::Switched;
 pub(super) use self::target::{Pending, Target};
@@ -115,7 +115,7 @@ impl Forward<'_> {
         match connecting {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
-                tracing::debug!(upstream = %target.pool, %error, "cannot connect");
+                tracing::debug!(upstream = %target.name, %error, "cannot connect");
                 Err(Fault::ConnectFailed)
             }
             Err(_) => Err(Fault::ConnectTimeout),
@@ -158,7 +158,7 @@ impl Forward<'_> {
         };
         strip_hop_by_hop(&mut answer.headers);
         answer.headers.insert(UPGRADE, upgrade);
-        let switched = Switched::new(connection.link.into_wire(), &self.metrics.tunnels);
+        let switched = Switched::new(connection, &self.metrics.tunnels);
         Ok(Response::from_parts(answer, Body::Tunnel(Box::new(switched))))
     }
 }

@@ -256,6 +256,8 @@ pub mod collected {
     pub const UPSTREAMS: Named = named("upstreams", "Addresses of upstreams, by API and how they stand");
     pub const UPSTREAM_IN_FLIGHT: Named =
         named("upstream_in_flight", "Requests that an upstream is answering, by API");
+    pub const UPSTREAM_CONNECTIONS: Named =
+        named("upstream_connections", "Open connections to upstreams, idle ones too, by API");
     pub const UPSTREAM_WAITING: Named =
         named("upstream_waiting", "Requests that wait because every upstream of their API is full");
     pub const UPSTREAM_EJECTIONS: Named =

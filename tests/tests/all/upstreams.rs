@@ -45,7 +45,10 @@ fn a_name_is_followed_to_where_it_moves() -> Result<()> {
     std::fs::write(&hosts, format!("{NEW} moving.test\n"))?;
     wait_for("the new address", FOLLOWED, || (status() == 202).then_some(()))?;
     let text = String::from_utf8_lossy(&weir.command(&["status"])?.stdout).into_owned();
-    ensure!(text.contains(&format!("a: moving.test:{port} at {NEW}:{port}, serving; 0 in flight")), "{text}");
+    ensure!(
+        text.contains(&format!("a: moving.test:{port} at {NEW}:{port}, serving; 0 in flight, ")),
+        "{text}"
+    );
     Ok(())
 }
 

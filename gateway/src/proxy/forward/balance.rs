@@ -117,7 +117,7 @@ impl Balance {
         if ids(&targets) == ids(&present.targets) {
             return;
         }
-        let shown: Vec<_> = targets.iter().map(|target| target.pool.to_string()).collect();
+        let shown: Vec<_> = targets.iter().map(|target| target.name.to_string()).collect();
         tracing::info!(api = %self.api, upstreams = ?shown, "upstreams have other addresses");
         self.members.store(Arc::new(Members::new(targets, &self.by)));
     }
@@ -171,7 +171,7 @@ impl Balance {
         if self.forwarding.eject.statuses.contains(&status) {
             self.failed(target, &format_args!("answered {status}"));
         } else if target.state.health.succeeded(now_ns) {
-            tracing::info!(api = %self.api, upstream = %target.pool, "upstream serves again");
+            tracing::info!(api = %self.api, upstream = %target.name, "upstream serves again");
         }
     }
 
@@ -191,7 +191,7 @@ impl Balance {
             let length_ns = target.state.health.eject(&self.forwarding.eject, why.to_string(), now_ns);
             self.group.ejections.fetch_add(1, Ordering::Relaxed);
             let seconds = length_ns / 1_000_000_000;
-            tracing::warn!(api = %self.api, upstream = %target.pool, seconds, %why, "upstream ejected");
+            tracing::warn!(api = %self.api, upstream = %target.name, seconds, %why, "upstream ejected");
         }
     }
 }

@@ -72,8 +72,8 @@ async fn ask(target: Arc<Target>, check: Check, api: Arc<str>) {
         return;
     }
     match found {
-        Ok(()) => tracing::info!(%api, upstream = %target.pool, "upstream is up"),
-        Err(why) => tracing::warn!(%api, upstream = %target.pool, why, "upstream is down"),
+        Ok(()) => tracing::info!(%api, upstream = %target.name, "upstream is up"),
+        Err(why) => tracing::warn!(%api, upstream = %target.name, why, "upstream is down"),
     }
 }
 

@@ -1,29 +1,30 @@
 //! A worker's idle connections to upstreams, by address. Nothing here is shared between threads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use super::Target;
+use super::target::Open;
 use crate::proxy::http1::{HeadBounds, Link, Scratch};
 use crate::proxy::stream::Stream;
 
-/// Idle connections kept for one upstream by one worker.
-pub const IDLE_MAX: usize = 128;
-/// Upstreams with idle connections; beyond it all are let go (reloads with other upstreams).
-const POOLS_MAX: usize = 1_024;
+/// Idle connections kept for one address of an API's upstreams by one worker.
+const IDLE_MAX: usize = 128;
+/// Idle connections kept by one worker; a further one is closed.
+pub const IDLE_ALL_MAX: usize = 1_024;
 /// How long a connection may be idle; upstreams close theirs after 60 s (nginx) or more.
 const IDLE: Duration = Duration::from_secs(50);
 
 /// All of a worker's idle connections.
 pub(in crate::proxy) struct Pools {
-    #[expect(clippy::vec_box, reason = "a link goes in and out with each exchange: a pointer moves faster")]
-    idle: RefCell<HashMap<Arc<str>, Vec<Box<Link>>>>,
+    /// By the id of the address.
+    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    n_idle: Cell<usize>,
     scratch: Scratch,
     bounds: HeadBounds,
 }
@@ -31,22 +32,29 @@ pub(in crate::proxy) struct Pools {
 /// A connection in use: given back once its answer was read, else closed.
 pub(in crate::proxy) struct Connection {
     pools: Rc<Pools>,
-    pool: Arc<str>,
+    pub open: Open,
     pub link: Box<Link>,
+}
+
+/// Boxed: it goes in and out with each exchange, and a pointer moves faster.
+struct Idle {
+    open: Open,
+    link: Box<Link>,
 }
 
 impl Pools {
     pub fn new(scratch: Scratch, bounds: HeadBounds) -> Self {
-        Self { idle: RefCell::default(), scratch, bounds }
+        Self { idle: RefCell::default(), n_idle: Cell::new(0), scratch, bounds }
     }
 
     /// The connection that was used last and is still open.
     pub fn take(self: &Rc<Self>, target: &Target) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        let links = idle.get_mut(&target.pool)?;
-        while let Some(mut link) = links.pop() {
+        let kept = idle.get_mut(&target.state.id)?;
+        while let Some(Idle { open, mut link }) = kept.pop() {
+            self.n_idle.set(self.n_idle.get() - 1);
             if link.is_usable() {
-                return Some(self.connection(target, link));
+                return Some(Connection { pools: Rc::clone(self), open, link });
             }
         }
         None
@@ -56,36 +64,33 @@ impl Pools {
         let stream = TcpStream::connect(target.address).await?;
         stream.set_nodelay(true)?;
         let link = Link::new(Stream::Plain(stream), Scratch::clone(&self.scratch), self.bounds);
-        Ok(self.connection(target, Box::new(link)))
-    }
-
-    fn connection(self: &Rc<Self>, target: &Target, link: Box<Link>) -> Connection {
-        Connection { pools: Rc::clone(self), pool: Arc::clone(&target.pool), link }
+        let open = Open::new(&target.state);
+        Ok(Connection { pools: Rc::clone(self), open, link: Box::new(link) })
     }
 
     /// Closes what has been idle for long, and what its upstream closed.
     pub fn sweep(&self) {
         let mut idle = self.idle.borrow_mut();
-        for links in idle.values_mut() {
-            links.retain_mut(|link| !link.has_rested(IDLE) && link.is_usable());
+        for kept in idle.values_mut() {
+            kept.retain_mut(|idle| !idle.link.has_rested(IDLE) && idle.link.is_usable());
         }
-        idle.retain(|_, links| !links.is_empty());
+        idle.retain(|_, kept| !kept.is_empty());
+        self.n_idle.set(idle.values().map(Vec::len).sum());
     }
 }
 
 impl Connection {
     pub fn give_back(mut self) {
-        if !self.link.is_usable() {
+        let n_idle = &self.pools.n_idle;
+        if !self.link.is_usable() || n_idle.get() >= IDLE_ALL_MAX {
             return;
         }
         let mut idle = self.pools.idle.borrow_mut();
-        if idle.len() >= POOLS_MAX && !idle.contains_key(&self.pool) {
-            idle.clear();
-        }
-        let links = idle.entry(self.pool).or_default();
-        if links.len() < IDLE_MAX {
+        let kept = idle.entry(self.open.id()).or_default();
+        if kept.len() < IDLE_MAX {
             self.link.rest();
-            links.push(self.link);
+            kept.push(Idle { open: self.open, link: self.link });
+            n_idle.set(n_idle.get() + 1);
         }
     }
 }

@@ -51,7 +51,7 @@ impl Forward<'_> {
                 }
                 Err(failed) => failed,
             };
-            tracing::debug!(upstream = %target.pool, fault = %failed.fault, "attempt failed");
+            tracing::debug!(upstream = %target.name, fault = %failed.fault, "attempt failed");
             self.count(failed.fault);
             if failed.fault != Fault::RequestBody {
                 balance.failed(target, &failed.fault);

@@ -1,21 +1,24 @@
-//! An upstream's connection behind a 101: the client's from there on. It counts until its end, in flight
-//! and among the open tunnels.
+//! An upstream's connection behind a 101: the client's from there on. It counts until its end, in flight,
+//! open, and among the tunnels.
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::target::Pending;
+use super::pool::Connection;
+use super::target::{Open, Pending};
 use crate::proxy::http1::Wire;
 
 pub(in crate::proxy) struct Switched {
     pub wire: Wire,
-    open: Gauge,
+    tunnels: Gauge,
+    _open: Open,
     pending: Option<Pending>,
 }
 
 impl Switched {
-    pub fn new(wire: Wire, open: &Gauge) -> Self {
-        open.inc();
-        Self { wire, open: Gauge::clone(open), pending: None }
+    pub(super) fn new(connection: Connection, tunnels: &Gauge) -> Self {
+        tunnels.inc();
+        let Connection { link, open, .. } = connection;
+        Self { wire: link.into_wire(), tunnels: Gauge::clone(tunnels), _open: open, pending: None }
     }
 
     /// Counts as in flight until its end.
@@ -26,6 +29,6 @@ impl Switched {
 
 impl Drop for Switched {
     fn drop(&mut self) {
-        self.open.dec();
+        self.tunnels.dec();
     }
 }

@@ -13,8 +13,8 @@ use crate::model::Upstream;
 
 /// Where a request can go.
 pub(in crate::proxy) struct Target {
-    /// Authority and address, the name of its connections' pool.
-    pub pool: Arc<str>,
+    /// Authority and address, as logs name it.
+    pub name: Arc<str>,
     /// As it is written.
     pub upstream: Arc<str>,
     pub address: SocketAddr,
@@ -33,7 +33,11 @@ pub(in crate::proxy) struct TargetState {
     pub id: u64,
     pub(super) health: Health,
     in_flight: AtomicU32,
+    connections: AtomicU32,
 }
+
+/// A connection, as long as it is open.
+pub(in crate::proxy) struct Open(Arc<TargetState>);
 
 /// A request's place at its target: from the choice to the end of the answer's body.
 pub(in crate::proxy) struct Pending(Arc<Target>);
@@ -46,7 +50,7 @@ impl Target {
         group: Arc<Group>,
     ) -> Self {
         Self {
-            pool: format!("{}/{address}", upstream.authority).into(),
+            name: format!("{}/{address}", upstream.authority).into(),
             upstream: Arc::clone(&upstream.authority),
             address,
             host: HeaderValue::from_str(&upstream.authority).unwrap_or(HeaderValue::from_static("")),
@@ -73,7 +77,29 @@ impl Target {
 
 impl TargetState {
     pub(super) fn new(id: u64, health: Health) -> Self {
-        Self { id, health, in_flight: AtomicU32::new(0) }
+        Self { id, health, in_flight: AtomicU32::new(0), connections: AtomicU32::new(0) }
+    }
+
+    /// Open connections of all workers, idle ones too.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Open {
+    pub fn new(state: &Arc<TargetState>) -> Self {
+        state.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

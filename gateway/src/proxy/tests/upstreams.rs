@@ -315,6 +315,36 @@ fn a_check_without_a_path_is_a_connection() {
     gateway.until("it is down", || targets(&gateway)[0].state == "down");
 }
 
+#[test]
+fn a_tunnel_is_in_flight_and_its_connection_open_until_it_ends() {
+    const SWITCH: &str =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let upstream = Double::new(Manner::Answer(SWITCH));
+    let gateway = Gateway::start(&forward(&[&upstream], ""));
+    let counts = || (targets(&gateway)[0].in_flight, targets(&gateway)[0].connections);
+    let open =
+        gateway.begin("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    gateway.until("it is open", || upstream.asked() == 1 && counts() == (1, 1));
+    drop(open);
+    upstream.die();
+    gateway.until("it is closed", || counts() == (0, 0));
+}
+
+#[test]
+fn idle_connections_are_counted_and_kept_by_api() {
+    let upstream = Double::new(OK);
+    let text = forward(&[&upstream], "");
+    let gateway = Gateway::start(&text);
+    all_good(&gateway, 3);
+    assert_eq!((targets(&gateway)[0].connections, upstream.connections()), (1, 1));
+    gateway.reload(&text);
+    all_good(&gateway, 3);
+    assert_eq!((targets(&gateway)[0].connections, upstream.connections()), (1, 1), "a reload keeps them");
+    upstream.die();
+    gateway.ask_once();
+    assert_eq!(targets(&gateway)[0].connections, 0);
+}
+
 const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// All answers to so many requests over one connection.

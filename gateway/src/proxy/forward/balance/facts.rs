@@ -29,6 +29,8 @@ pub struct TargetFacts {
     pub why: Option<String>,
     pub ejected_for: Option<Duration>,
     pub in_flight: u32,
+    /// Open, idle ones too.
+    pub connections: u32,
 }
 
 impl TargetFacts {
@@ -55,6 +57,7 @@ impl Balance {
                 why: health.why().map(|why| why.to_string()),
                 ejected_for: ejected_for.map(Duration::from_nanos),
                 in_flight: target.in_flight(),
+                connections: target.state.connections(),
             }
         });
         UpstreamFacts {

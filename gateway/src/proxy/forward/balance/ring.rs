@@ -20,7 +20,7 @@ impl Ring {
         let mut points = Vec::new();
         for (idx, target) in targets.iter().enumerate() {
             let own = (all * u64::from(target.weight)).checked_div(weights).unwrap_or_default().max(1);
-            let name = hash(target.pool.as_bytes());
+            let name = hash(target.name.as_bytes());
             points.extend((0..own).map(|point| (mix(name.wrapping_add(point)), idx)));
         }
         points.sort_unstable();
