@@ -38,7 +38,7 @@ mod http1;
 mod tests;
 
 pub use accept::proxy_protocol;
-pub use accept::{Shared, SharedParts, TLS_WRITE_BYTES, worker};
+pub use accept::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, Shared, SharedParts, TLS_WRITE_BYTES, worker};
 pub use client::hops;
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;

@@ -14,7 +14,7 @@ use crate::kernel::ModeWanted;
 use crate::limit::TABLE_ENTRIES;
 use crate::model::Answer;
 use crate::plane::Table;
-use crate::proxy::{IDLE_ALL_MAX, TLS_WRITE_BYTES};
+use crate::proxy::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES};
 
 /// The kernel's `struct htab_elem`, before key and value (kernel/bpf/hashtab.c).
 const HASH_ELEMENT: u64 = 48;
@@ -34,6 +34,8 @@ const CONNECTION: u64 = 24 << 10;
 /// TLS of a connection: its state, a record that is being read, plaintext that waits (16 KiB in rustls),
 /// records that wait for the socket.
 const TLS_CONNECTION: u64 = (8 << 10) + (18 << 10) + (16 << 10) + (TLS_WRITE_BYTES as u64);
+/// A stream besides its buffers: its task, the exchange, its state in the h2 crate.
+const STREAM: u64 = 8 << 10;
 /// An idle connection to an upstream: hyper's first read buffer and its task.
 const IDLE_UPSTREAM: u64 = 16 << 10;
 /// Keeper and gateway before the first client: binary, heap, stacks.
@@ -107,8 +109,15 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     part("bans", bans * BAN_ROW, format!("{bans} rows"));
     let bounds = &config.proxy.bounds;
     let has_tls = config.proxy.listeners.iter().any(|listener| listener.tls.is_some());
-    let connection =
-        CONNECTION + 3 * u64::from(bounds.header_bytes) + if has_tls { TLS_CONNECTION } else { 0 };
+    let has_http2 = has_tls || config.proxy.listeners.iter().any(|listener| listener.h2c);
+    let mut connection = CONNECTION + 3 * u64::from(bounds.header_bytes);
+    if has_tls {
+        connection += TLS_CONNECTION;
+    }
+    if has_http2 {
+        let heads = HTTP2_HEADS as u64 * u64::from(bounds.header_bytes);
+        connection += HTTP2_CONNECTION_BYTES + heads + u64::from(bounds.streams) * STREAM;
+    }
     let connections = u64::from(bounds.connections);
     part("connections", connections * connection, format!("{connections} times {} KiB", connection >> 10));
     let upstreams: usize = config.catalog.apis.iter().map(|api| upstreams(&api.answer)).sum();

@@ -23,6 +23,7 @@ use crate::model::Rate;
 use crate::proxy::{self, Bounds, Listener, Timeouts};
 
 const WORKERS_MAX: u64 = 1_024;
+const STREAMS_MAX: u64 = 1_000;
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=16 << 20;
 
 pub(super) fn compile(raw: &Raw, text: &str, file: &Path, default_socket: &Path) -> Result<Config, Errors> {
@@ -112,8 +113,11 @@ impl Compiler<'_> {
         for listener in raw {
             let listener = listener.get_ref();
             let tls = listener.tls.as_ref().and_then(|tls| tls::tls(self, tls));
-            self.must_be(&listener.h2c, false, "`h2c = true`");
             let proxy_protocol = self.proxy_protocol(&listener.proxy_protocol, trusted);
+            let h2c = listener.h2c.as_ref().is_some_and(|h2c| *h2c.get_ref());
+            if let (true, Some(flag), true) = (h2c, &listener.h2c, listener.tls.is_some()) {
+                self.findings.at(flag.span(), "`h2c` is for a listener without `tls`, where ALPN chooses");
+            }
             let Some(address) =
                 self.parsed::<SocketAddr>(&listener.address, "an address and port, as in \"0.0.0.0:8080\"")
             else {
@@ -122,7 +126,7 @@ impl Compiler<'_> {
             if address.port() != 0 && !seen.insert(address) {
                 self.findings.at(listener.address.span(), format!("{address} stands twice"));
             }
-            listeners.push(Listener { address, tls, proxy_protocol });
+            listeners.push(Listener { address, tls, h2c, proxy_protocol });
         }
         listeners
     }
@@ -227,6 +231,7 @@ impl Compiler<'_> {
         bounds.connections_per_client =
             per_client.unwrap_or(bounds.connections_per_client.min(bounds.connections));
         bounds.headers = self.within(&raw.headers, "headers", 1..=10_000).unwrap_or(bounds.headers);
+        bounds.streams = self.within(&raw.streams, "streams", 1..=STREAMS_MAX).unwrap_or(bounds.streams);
         bounds.header_bytes = self.bytes(&raw.header_bytes, "header_bytes").unwrap_or(bounds.header_bytes);
         bounds.uri_bytes = self.bytes(&raw.uri_bytes, "uri_bytes").unwrap_or(bounds.uri_bytes);
         if let Some(body) = raw.body_bytes.as_ref().filter(|body| body.get_ref() != "unlimited") {
@@ -298,12 +303,6 @@ impl Compiler<'_> {
 
     pub fn unsupported(&mut self, raw: &Any, name: &str) {
         if let Some(raw) = raw {
-            self.findings.at(raw.span(), not_supported(name));
-        }
-    }
-
-    fn must_be(&mut self, raw: &Flag, value: bool, name: &str) {
-        if let Some(raw) = raw.as_ref().filter(|raw| *raw.get_ref() != value) {
             self.findings.at(raw.span(), not_supported(name));
         }
     }

@@ -217,6 +217,7 @@ pub struct Bounds {
     pub header_bytes: Text,
     pub headers: Number,
     pub uri_bytes: Text,
+    pub streams: Number,
     pub body_bytes: Text,
     pub client_rate: Text,
 }

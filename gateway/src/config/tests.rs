@@ -150,7 +150,7 @@ fn mistakes_are_named_with_their_place() {
         ("[admin]\naddress = \"127.0.0.1:8080\"", "2:11", "[[listener]]'s too"),
         ("[[listener]]\naddress = \"127.0.0.1:8080\"", "4:11", "stands twice"),
         ("[[listener]]\naddress = \"0.0.0.0:1\"\ntls = {}", "3:7", "certificates"),
-        ("[[listener]]\naddress = \"0.0.0.0:1\"\nh2c = true", "3:7", "not supported"),
+        ("[[listener]]\naddress = \"0.0.0.0:1\"\ntls = { certificates = [] }\nh2c = true", "4:7", "ALPN"),
         ("[[listener]]\naddress = \"0.0.0.0:1\"\nproxy_protocol = true", "3:18", "trusted_proxies"),
         ("workers = ", "1:11", ""),
     ] {

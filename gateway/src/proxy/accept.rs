@@ -1,12 +1,15 @@
 //! A worker: one thread, one runtime, its own listeners, pools and counters. Accepts connections,
 //! serves them, and on drain lets them finish.
 
+mod http2;
+
 pub mod proxy_protocol;
 
 mod proxied;
 
 mod tls;
 
+pub use self::http2::{CONNECTION_BYTES as HTTP2_CONNECTION_BYTES, HEADS as HTTP2_HEADS};
 pub(super) use self::tls::Metered;
 pub use self::tls::WRITE_BYTES as TLS_WRITE_BYTES;
 
@@ -25,8 +28,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
+use self::http2::{Beginning, beginning, http2};
 use self::proxied::Failed;
-use self::tls::{Secured, handshake};
+use self::tls::{Secured, Speaks, handshake};
 use super::body::Source;
 use super::client::is_in;
 use super::config::{Bounds, Listener};
@@ -123,7 +127,7 @@ pub(super) struct Worker {
     pub denied: Denied,
     pub pools: Rc<Pools>,
     scratch: Scratch,
-    date: Date,
+    pub date: Date,
     open: Cell<usize>,
     closed: Notify,
 }
@@ -348,8 +352,11 @@ async fn connection(
     }
     let worker = &place.worker;
     let Some(tls) = &listener.tls else {
+        let Some((speaks, stream)) = plain(worker, peer, stream, &listener, &mut drain).await else {
+            return;
+        };
         let over = Connection { peer, scheme: Scheme::Http, certificate: None };
-        return http1(worker, Stream::Plain(stream), over, drain).await;
+        return http(worker, speaks, stream, over, drain).await;
     };
     let timeouts = worker.shared.snapshot.load().timeouts;
     let secured = tokio::select! {
@@ -357,15 +364,62 @@ async fn connection(
         _ = drain.wait_for(|drain| *drain) => return,
     };
     match secured {
-        Ok(Secured { stream, certificate }) => {
+        Ok(Secured { stream, speaks, certificate }) => {
             let over = Connection { peer, scheme: Scheme::Https, certificate };
-            http1(worker, stream, over, drain).await;
+            http(worker, speaks, stream, over, drain).await;
         }
         Err(Some(reason)) => {
             worker.shared.metrics.closed(reason).inc();
             charge_malformed(worker, peer);
         }
         Err(None) => {}
+    }
+}
+
+/// What a plain connection speaks, where the listener lets it choose.
+async fn plain(
+    worker: &Rc<Worker>,
+    peer: Peer,
+    mut stream: TcpStream,
+    listener: &Listener,
+    drain: &mut watch::Receiver<bool>,
+) -> Option<(Speaks, Stream)> {
+    if !listener.h2c {
+        return Some((Speaks::Http1, Stream::Plain(stream)));
+    }
+    let patience = worker.shared.snapshot.load().timeouts.request_head;
+    let looked = tokio::select! {
+        looked = timeout(patience, beginning(&mut stream)) => looked,
+        _ = drain.wait_for(|drain| *drain) => return None,
+    };
+    let plain = |speaks, ahead| Some((speaks, Stream::Begun { stream, ahead }));
+    match looked {
+        Ok(Ok(Beginning::Http1(ahead))) => plain(Speaks::Http1, ahead),
+        Ok(Ok(Beginning::Http2(ahead))) => plain(Speaks::Http2, ahead),
+        Ok(Ok(Beginning::Neither)) => {
+            worker.shared.metrics.malformed("preface").inc();
+            charge_malformed(worker, peer);
+            None
+        }
+        Ok(Ok(Beginning::Ended) | Err(_)) => None,
+        Err(_) => {
+            worker.shared.metrics.closed("request_head").inc();
+            None
+        }
+    }
+}
+
+/// Boxed, so that a connection takes the memory of what it speaks only.
+async fn http(
+    worker: &Rc<Worker>,
+    speaks: Speaks,
+    stream: Stream,
+    over: Connection,
+    drain: watch::Receiver<bool>,
+) {
+    match speaks {
+        Speaks::Http1 => Box::pin(http1(worker, stream, over, drain)).await,
+        Speaks::Http2 => Box::pin(http2(worker, stream, over, drain)).await,
     }
 }
 

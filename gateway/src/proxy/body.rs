@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 
 use super::forward::{Answer, Pending, Switched};
@@ -85,8 +85,7 @@ pub(super) enum Source {
     /// There is none.
     None,
     Http1(Received),
-    #[expect(dead_code, reason = "made by the HTTP/2 listener, which is to come")]
-    Http2(Incoming),
+    Http2(Stream),
 }
 
 /// Of a request, on its way to the upstream.
@@ -107,7 +106,7 @@ pub(super) enum RequestBodyError {
     #[error(transparent)]
     Http1(#[from] Broken),
     #[error(transparent)]
-    Http2(#[from] hyper::Error),
+    Http2(#[from] h2::Error),
 }
 
 impl RequestBody {
@@ -136,9 +135,7 @@ impl RequestBody {
         match &mut self.source {
             Source::None => Poll::Ready(None),
             Source::Http1(received) => received.poll_body(cx).map_err(Into::into),
-            Source::Http2(incoming) => {
-                http_body::Body::poll_frame(Pin::new(incoming), cx).map_err(Into::into)
-            }
+            Source::Http2(stream) => stream.poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -185,7 +182,7 @@ impl http_body::Body for RequestBody {
         match &self.source {
             Source::None => true,
             Source::Http1(received) => received.is_body_done(),
-            Source::Http2(incoming) => http_body::Body::is_end_stream(incoming),
+            Source::Http2(stream) => stream.recv.is_end_stream(),
         }
     }
 
@@ -193,7 +190,37 @@ impl http_body::Body for RequestBody {
         match &self.source {
             Source::None => SizeHint::with_exact(0),
             Source::Http1(received) => received.size_hint(),
-            Source::Http2(incoming) => http_body::Body::size_hint(incoming),
+            Source::Http2(stream) => stream.left_bytes.map_or(SizeHint::default(), SizeHint::with_exact),
+        }
+    }
+}
+
+/// A body of HTTP/2.
+pub(super) struct Stream {
+    recv: RecvStream,
+    /// Of what was announced; the h2 crate holds the client to it.
+    left_bytes: Option<u64>,
+}
+
+impl Stream {
+    pub fn new(recv: RecvStream, announced_bytes: Option<u64>) -> Self {
+        Self { recv, left_bytes: announced_bytes }
+    }
+
+    /// DATA, and the trailers behind it.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match ready!(self.recv.poll_data(cx)) {
+            Some(Ok(bytes)) => {
+                // Who takes it comes back for more when the upstream has taken it.
+                self.recv.flow_control().release_capacity(bytes.len())?;
+                self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(bytes.len() as u64));
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                let trailers = ready!(self.recv.poll_trailers(cx))?;
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
         }
     }
 }

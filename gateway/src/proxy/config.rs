@@ -27,6 +27,8 @@ pub struct Listener {
     pub tls: Option<Arc<Tls>>,
     /// Connections begin with a PROXY header, before TLS.
     pub proxy_protocol: bool,
+    /// Whether a plain one takes HTTP/2 by prior knowledge, beside HTTP/1.
+    pub h2c: bool,
 }
 
 impl Config {
@@ -105,6 +107,8 @@ pub struct Bounds {
     /// Header fields of a request.
     pub headers: u32,
     pub uri_bytes: u32,
+    /// Open at once on a connection of HTTP/2.
+    pub streams: u32,
     /// Bytes of a request body, streamed; None is unlimited.
     pub body_bytes: Option<u64>,
     /// Of a body sent or an answer taken, over all the time that a client was waited for beyond the idle
@@ -120,6 +124,7 @@ impl Default for Bounds {
             header_bytes: 64 * 1024,
             headers: 100,
             uri_bytes: 16 * 1024,
+            streams: 100,
             body_bytes: None,
             client_bytes_a_second: 500,
         }

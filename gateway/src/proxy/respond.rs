@@ -82,6 +82,18 @@ impl Prepared {
     }
 }
 
+/// Before the body of a request that waits for it (RFC 9110 section 10.1.1).
+pub(super) fn continue_100() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    response
+}
+
+/// RFC 9110 sections 15.3.5 and 15.4.5.
+pub(super) fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
     match rejection {
         Rejection::Malformed(reason) => {

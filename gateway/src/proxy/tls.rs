@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::certificate::{CertificateFacts, ClientCertificate};
 use self::resolver::ByName;
 
+pub(super) const H2: &[u8] = b"h2";
 const HTTP_11: &[u8] = b"http/1.1";
 
 /// What a listener's TLS is made of.
@@ -144,7 +145,7 @@ impl Tls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
         // Without an overlap rustls refuses the handshake (RFC 7301 section 3.2).
-        config.alpn_protocols = vec![HTTP_11.to_vec()];
+        config.alpn_protocols = vec![H2.to_vec(), HTTP_11.to_vec()];
         // Sessions live in tickets, which cost no memory; their key rotates by itself.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new().map_err(|error| TlsFault::Suites(error.to_string()))?;

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::config::Timeouts;
 use crate::proxy::stream::Stream;
-use crate::proxy::tls::{ClientCertificate, Tls};
+use crate::proxy::tls::{ClientCertificate, H2, Tls};
 
 /// What a client may send until it is through: a hello with post-quantum keys is below 2 KiB; certificates
 /// of a client and their chain need some more.
@@ -24,7 +24,15 @@ pub const WRITE_BYTES: usize = 32 << 10;
 /// A handshake that went well.
 pub struct Secured {
     pub stream: Stream,
+    pub speaks: Speaks,
     pub certificate: Option<ClientCertificate>,
+}
+
+/// What was agreed by ALPN; HTTP/1 without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    Http1,
+    Http2,
 }
 
 /// Why there is none: a label of metrics. None: the client went without a byte.
@@ -46,9 +54,10 @@ pub async fn handshake(
     };
     let (metered, connection) = stream.get_mut();
     metered.left = None;
+    let speaks = if connection.alpn_protocol() == Some(H2) { Speaks::Http2 } else { Speaks::Http1 };
     let leaf = connection.peer_certificates().and_then(|chain| chain.first());
     let certificate = leaf.and_then(ClientCertificate::of);
-    Ok(Secured { stream: Stream::Tls(Box::new(stream)), certificate })
+    Ok(Secured { stream: Stream::Tls(Box::new(stream)), speaks, certificate })
 }
 
 fn reason(error: &io::Error, left: Option<usize>) -> HandshakeFailed {

@@ -1,12 +1,12 @@
 //! Heads and pieces of bodies in the one form that we write: framing by us, names in lower case, one
 //! field a line.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::{request, response};
 use hyper::{HeaderMap, Method, StatusCode, Version};
 
@@ -196,11 +196,21 @@ impl Date {
     }
 
     fn write(&self, out: &mut BytesMut) {
+        field(out, b"date", &self.fresh());
+    }
+
+    /// For who does not write heads himself.
+    pub fn value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.fresh()).ok()
+    }
+
+    fn fresh(&self) -> Ref<'_, Vec<u8>> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let mut text = self.text.borrow_mut();
         if self.second.replace(since.as_secs()) != since.as_secs() {
             *text = httpdate::fmt_http_date(UNIX_EPOCH + since).into_bytes();
         }
-        field(out, b"date", &text);
+        drop(text);
+        self.text.borrow()
     }
 }
