@@ -41,6 +41,10 @@ pub mod accuracy;
 
 pub mod http;
 
+pub mod h2;
+
+pub mod recorder;
+
 pub mod pki;
 
 pub mod tls;

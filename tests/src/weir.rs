@@ -15,6 +15,7 @@ use crate::bpffs::PinFolder;
 use crate::http;
 use crate::ports::free_port;
 use crate::process::Process;
+use crate::wait::wait_for;
 
 /// Loading and verifying the programs takes the most of it, in a debug build.
 const START: Duration = Duration::from_secs(20);
@@ -171,6 +172,36 @@ impl Weir {
     /// The admin listener's `/metrics`; from inside the instance's namespace.
     pub fn metrics(&self) -> Result<String> {
         Ok(http::get(self.place.admin, "/metrics")?.text())
+    }
+
+    /// One of them, by its name and labels as they stand there; 0 where it is not.
+    pub fn metric(&self, name: &str) -> Result<u64> {
+        let metrics = self.metrics()?;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.map_or(Ok(0), str::parse)?)
+    }
+
+    /// Connections and streams that it ended for `reason`.
+    pub fn closed(&self, reason: &str) -> Result<u64> {
+        self.metric(&format!("weir_connections_closed_total{{reason=\"{reason}\"}}"))
+    }
+
+    pub fn wait_closed(&self, reason: &str) -> Result<()> {
+        let is_counted = || self.closed(reason).is_ok_and(|count| count > 0).then_some(());
+        wait_for(format_args!("a connection closed for {reason}"), http::PATIENCE, is_counted)
+    }
+
+    /// The first listener's.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.place.port))
+    }
+
+    /// Kilobytes of memory that the serving process has now.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let pid = self.gateway_pid().unwrap_or_else(|| self.pid());
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// Ends it by TERM and waits for the end; XDP stays, as the design says.

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 
-use crate::shell::{Exit, cargo_bin, has, is_root, output, run, shown};
+use crate::shell::{Exit, cargo_bin, has, is_root, output, root, run, shown};
 
 #[derive(Args)]
 pub struct Setup {
@@ -31,9 +31,12 @@ const BPF_PACKAGES: [&str; 4] = ["rustc-web", "rust-web-src", "llvm-22-dev", "li
 const BPF_RUSTC: &str = "/usr/bin/rustc";
 const LLVM: &str = "/usr/lib/llvm-22";
 
+/// Where the tests look for it.
+const H2SPEC: &str = "target/h2spec/h2spec";
+
 /// A program and the package that has it.
 const BUILD_TOOLS: [(&str, &str); 1] = [("cc", "gcc")];
-const TEST_TOOLS: [(&str, &str); 9] = [
+const TEST_TOOLS: [(&str, &str); 10] = [
     ("nginx", "nginx-light"),
     ("redis-server", "redis-server"),
     ("nft", "nftables"),
@@ -43,6 +46,7 @@ const TEST_TOOLS: [(&str, &str); 9] = [
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("curl", "curl"),
+    ("go", "golang-go"),
 ];
 
 /// One thing to do: why, and the command.
@@ -125,6 +129,9 @@ fn missing(args: &Setup) -> Vec<Step> {
             });
         }
     }
+    if args.tests && !root().join(H2SPEC).is_file() {
+        steps.push(h2spec());
+    }
     steps.extend(mounts());
     steps
 }
@@ -159,6 +166,15 @@ fn bpf_linker(rustup_way: bool) -> Step {
         install.args(["--no-default-features", "--features", "llvm-22"]);
     }
     Step { why: format!("bpf-linker, into {}", cargo_bin().display()), command: install, root: false }
+}
+
+/// The conformance test of HTTP/2, of versions that tests/h2spec/go.mod and go.sum pin.
+fn h2spec() -> Step {
+    let mut build = command("go", &["build", "-mod=readonly", "-o"]);
+    build.arg(root().join(H2SPEC)).arg("github.com/summerwind/h2spec/cmd/h2spec");
+    // Versions that old Gos build: none is to fetch a newer Go.
+    build.current_dir(root().join("tests/h2spec")).env("GOTOOLCHAIN", "local");
+    Step { why: format!("h2spec, as {H2SPEC}"), command: build, root: false }
 }
 
 /// What root mounts: weir mounts them itself where it may, but others look for them too.

@@ -9,6 +9,7 @@ mod cookies;
 mod corpus;
 mod gate;
 mod guard;
+mod http2;
 mod idle;
 mod interfaces;
 mod lifecycle;

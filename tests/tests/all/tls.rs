@@ -2,7 +2,7 @@
 //! and what a changed file does to those who are served.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,25 +36,6 @@ fn start(tls: &str, rest: &str) -> Result<(Weir, Authority)> {
     Ok((Weir::start_at(place)?, authority))
 }
 
-fn address(weir: &Weir) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, weir.place.port))
-}
-
-/// A counter of /metrics, by its name and labels as they stand there; 0 where it is not.
-fn counter(weir: &Weir, name: &str) -> Result<u64> {
-    let metrics = weir.metrics()?;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(line.map_or(Ok(0), str::parse)?)
-}
-
-fn closed(weir: &Weir, reason: &str) -> Result<u64> {
-    counter(weir, &format!("weir_connections_closed_total{{reason=\"{reason}\"}}"))
-}
-
-fn wait_closed(weir: &Weir, reason: &str) -> Result<()> {
-    wait_for(reason, PATIENCE, || closed(weir, reason).is_ok_and(|count| count > 0).then_some(()))
-}
-
 #[test]
 fn the_certificate_is_that_of_the_name_asked_for() -> Result<()> {
     let authority = Authority::new("Weir's test authority")?;
@@ -77,7 +58,7 @@ fn the_certificate_is_that_of_the_name_asked_for() -> Result<()> {
         ("stranger.example", 0),
         ("192.0.2.1", 0),
     ] {
-        let mut connection = client.connect(address(&weir), name)?;
+        let mut connection = client.connect(weir.address(), name)?;
         ensure!(connection.certificate()? == issued[expected].certificate, "{name}");
         ensure!(connection.get("/")?.text() == "hello");
     }
@@ -91,21 +72,21 @@ fn what_both_speak_is_agreed_and_nothing_else_goes_on() -> Result<()> {
         [(&[][..], None), (&["http/1.1"], Some("http/1.1")), (&["spdy/3", "http/1.1"], Some("http/1.1"))]
     {
         let client = Client::new(&authority, &Offer { alpn: offered, ..Offer::default() })?;
-        let mut connection = client.connect(address(&weir), "a.example")?;
+        let mut connection = client.connect(weir.address(), "a.example")?;
         ensure!(connection.alpn() == expected.map(str::as_bytes), "{offered:?}");
         ensure!(connection.get("/")?.status == 200);
     }
     let stranger = Client::new(&authority, &Offer { alpn: &["spdy/3"], ..Offer::default() })?;
-    let refused = stranger.connect(address(&weir), "a.example").err().context("ALPN without a match")?;
+    let refused = stranger.connect(weir.address(), "a.example").err().context("ALPN without a match")?;
     ensure!(format!("{refused:#}").contains("NoApplicationProtocol"), "{refused:#}");
-    wait_closed(&weir, "handshake_alpn")?;
+    weir.wait_closed("handshake_alpn")?;
     // HTTP/1 was agreed, HTTP/2 comes.
     let client = Client::new(&authority, &Offer { alpn: &["http/1.1"], ..Offer::default() })?;
-    let mut connection = client.connect(address(&weir), "a.example")?;
+    let mut connection = client.connect(weir.address(), "a.example")?;
     connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).unwrap_or(0);
-    ensure!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
+    ensure!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 505 "), "{answer:?}");
     Ok(())
 }
 
@@ -123,7 +104,7 @@ fn versions_and_suites_are_those_of_the_configuration() -> Result<()> {
         let (weir, authority) = start(&format!("certificates = {ONE}{rest}"), "")?;
         for (version, served) in [(&TLS12, v12), (&TLS13, v13)] {
             let client = Client::new(&authority, &Offer { versions: &[version], ..Offer::default() })?;
-            let connected = client.connect(address(&weir), "a.example");
+            let connected = client.connect(weir.address(), "a.example");
             ensure!(connected.is_ok() == served, "{rest}: {version:?}: {:?}", connected.err());
         }
     }
@@ -141,10 +122,10 @@ fn a_client_shows_the_certificate_that_is_asked_of_it() -> Result<()> {
             let client = Client::new(&authority, &Offer { certificate, ..Offer::default() })?;
             // TLS 1.3 tells a client that it is refused only after its handshake.
             let answer =
-                client.connect(address(&weir), "a.example").and_then(|mut connection| connection.get("/"));
+                client.connect(weir.address(), "a.example").and_then(|mut connection| connection.get("/"));
             ensure!(answer.is_ok_and(|answer| answer.status == 200) == served, "{word}, {served}");
         }
-        wait_closed(&weir, "handshake_certificate")?;
+        weir.wait_closed("handshake_certificate")?;
     }
     Ok(())
 }
@@ -153,7 +134,7 @@ fn a_client_shows_the_certificate_that_is_asked_of_it() -> Result<()> {
 fn a_handshake_that_trickles_or_swells_is_ended() -> Result<()> {
     let (weir, _) = start(&format!("certificates = {ONE}"), "[timeouts]\nhandshake = \"400ms\"\n")?;
     let open = || -> Result<TcpStream> {
-        let stream = TcpStream::connect(address(&weir))?;
+        let stream = TcpStream::connect(weir.address())?;
         stream.set_read_timeout(Some(Duration::from_millis(50)))?;
         Ok(stream)
     };
@@ -169,7 +150,7 @@ fn a_handshake_that_trickles_or_swells_is_ended() -> Result<()> {
         sent += 1;
     }
     ensure!(sent < 40, "{sent} bytes at 50 ms each were taken");
-    wait_closed(&weir, "handshake_timeout")?;
+    weir.wait_closed("handshake_timeout")?;
     // Nobody waits for a byte for ever either.
     let mut silent = open()?;
     silent.set_read_timeout(Some(PATIENCE))?;
@@ -185,10 +166,10 @@ fn a_handshake_that_trickles_or_swells_is_ended() -> Result<()> {
         }
         record[5..].fill(0);
     }
-    wait_closed(&weir, "handshake_bytes")?;
+    weir.wait_closed("handshake_bytes")?;
     // No TLS at all.
     open()?.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
-    wait_closed(&weir, "handshake_malformed")?;
+    weir.wait_closed("handshake_malformed")?;
     Ok(())
 }
 
@@ -211,7 +192,7 @@ fn an_upstream_is_told_that_it_was_https() -> Result<()> {
         format!("[[api]]\nname = \"up\"\nlisten_path = \"/up\"\nupstreams = [\"http://127.0.0.1:{port}\"]\n");
     let (weir, authority) = start(&format!("certificates = {ONE}"), &api)?;
     let client = Client::new(&authority, &Offer::default())?;
-    ensure!(client.connect(address(&weir), "a.example")?.get("/up")?.status == 200);
+    ensure!(client.connect(weir.address(), "a.example")?.get("/up")?.status == 200);
     let head = recorded.join().expect("the upstream lives")?;
     ensure!(head.contains("\r\nx-forwarded-proto: https\r\n"), "{head}");
     Ok(())
@@ -227,7 +208,7 @@ fn replace(authority: &Authority, folder: &Path) -> Result<rustls::pki_types::Ce
 #[test]
 fn a_changed_certificate_is_served_and_nobody_is_cut_off() -> Result<()> {
     let (weir, authority) = start(&format!("certificates = {ONE}"), "")?;
-    let server = address(&weir);
+    let server = weir.address();
     let client = Client::new(&authority, &Offer::default())?;
     let mut kept = client.connect(server, "a.example")?;
     // A client without tickets: a resumed session shows the certificate that it began with.
@@ -285,22 +266,15 @@ fn tickets_do_not_carry_over_to_other_clients_authorities() -> Result<()> {
     let (weir, authority) = start(&format!("certificates = {ONE}"), "")?;
     let client = Client::new(&authority, &Offer::default())?;
     for resumed in [false, true] {
-        let mut connection = client.connect(address(&weir), "a.example")?;
+        let mut connection = client.connect(weir.address(), "a.example")?;
         ensure!(connection.is_resumed() == resumed && connection.get("/")?.status == 200);
     }
     let tls = format!("certificates = {ONE}, client_ca = \"ca.crt\", client_auth = \"required\"");
     weir.place.write_config(&config(&weir.place, &tls, ""))?;
     ensure!(weir.command(&["reload"])?.status.success());
-    let answer = client.connect(address(&weir), "a.example").and_then(|mut connection| connection.get("/"));
+    let answer = client.connect(weir.address(), "a.example").and_then(|mut connection| connection.get("/"));
     ensure!(answer.is_err(), "a session without a certificate is not resumed where one is required");
     Ok(())
-}
-
-/// Kilobytes of memory that the serving process has now.
-fn resident_kib(weir: &Weir) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 const CONNECTIONS: u64 = 500;
@@ -310,14 +284,14 @@ fn bytes_each<T>(open: impl Fn(SocketAddr, &Client) -> Result<T>) -> Result<u64>
     let (weir, authority) = start(&format!("certificates = {ONE}"), "[timeouts]\nhandshake = \"60s\"\n")?;
     let client = Client::new(&authority, &Offer::default())?;
     // What is made once is made.
-    client.connect(address(&weir), "a.example")?.get("/")?;
-    let n_open = || counter(&weir, "weir_connections").unwrap_or(0);
+    client.connect(weir.address(), "a.example")?.get("/")?;
+    let n_open = || weir.metric("weir_connections").unwrap_or(0);
     let all_open = |count| wait_for("all connections", PATIENCE, || (n_open() == count).then_some(()));
     all_open(0)?;
-    let before = resident_kib(&weir)?;
-    let held = (0..CONNECTIONS).map(|_| open(address(&weir), &client)).collect::<Result<Vec<_>>>()?;
+    let before = weir.resident_kib()?;
+    let held = (0..CONNECTIONS).map(|_| open(weir.address(), &client)).collect::<Result<Vec<_>>>()?;
     all_open(CONNECTIONS)?;
-    let grown = resident_kib(&weir)?.saturating_sub(before) * 1024 / CONNECTIONS;
+    let grown = weir.resident_kib()?.saturating_sub(before) * 1024 / CONNECTIONS;
     drop(held);
     Ok(grown)
 }
