@@ -32,10 +32,15 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
+/// Of Connection; as fields they are hop-by-hop anyway, listed or not, and nearly every client sends one.
+const OWN_WORDS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+
 /// The hop that a request came over.
 pub(in crate::proxy) struct Hop {
     pub peer: IpAddr,
     pub peer_is_trusted: bool,
+    /// Whom it was found to come from.
+    pub client: IpAddr,
     pub scheme: Scheme,
 }
 
@@ -52,11 +57,12 @@ pub(in crate::proxy) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What Connection lists.
+/// What Connection lists, but for words about the connection itself.
 pub(in crate::proxy) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(CONNECTION).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let is_word = |name: &[u8]| OWN_WORDS.iter().any(|word| name.eq_ignore_ascii_case(word));
+    names.filter(|name| !is_word(name)).filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
 /// Makes a client's headers the upstreams'; Host is each one's own.
@@ -70,6 +76,9 @@ pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop) {
     }
     let chain = forwarded_chain(headers, hop);
     headers.insert(X_FORWARDED_FOR, chain);
+    if headers.contains_key(FORWARDED) {
+        headers.append(FORWARDED, forwarded_element(hop.peer));
+    }
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme.name()));
     }
@@ -113,8 +122,20 @@ fn forwarded_chain(headers: &HeaderMap, hop: &Hop) -> HeaderValue {
                 chain.push_str(", ");
             }
         }
+        if chain.is_empty() && hop.client != hop.peer {
+            // It said so in Forwarded. Writing to a String does not fail.
+            write!(chain, "{}, ", hop.client).unwrap_or(());
+        }
     }
-    // Writing to a String does not fail.
     write!(chain, "{}", hop.peer).unwrap_or(());
     HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// The peer behind a trusted peer's Forwarded (RFC 7239 section 4).
+fn forwarded_element(peer: IpAddr) -> HeaderValue {
+    let element = match peer {
+        IpAddr::V4(peer) => format!("for={peer}"),
+        IpAddr::V6(peer) => format!("for=\"[{peer}]\""),
+    };
+    HeaderValue::from_maybe_shared(Bytes::from(element)).unwrap_or(HeaderValue::from_static("for=unknown"))
 }

@@ -119,3 +119,54 @@ fn a_client_behind_a_proxy_is_limited_by_itself_and_not_shed() {
     drop(held);
     gateway.until("a place is free again", || from("192.0.2.1").starts_with("HTTP/1.1 429 "));
 }
+
+#[test]
+fn a_trusted_proxys_word_goes_on_with_its_address_behind() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup");
+    let gateway = Gateway::start_under(TRUSTED, &forward("a", "/", upstream.port, ""));
+    for (fields, told) in [
+        ("", &["x-forwarded-for: 127.0.0.1"][..]),
+        ("X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n", &["x-forwarded-for: 6.6.6.6, 192.0.2.1, 127.0.0.1"]),
+        (
+            "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.1\r\n",
+            &["x-forwarded-for: 6.6.6.6, 192.0.2.1, 127.0.0.1"],
+        ),
+        (
+            "Forwarded: for=192.0.2.1;host=b\r\n",
+            &[
+                "x-forwarded-for: 192.0.2.1, 127.0.0.1",
+                "forwarded: for=192.0.2.1;host=b",
+                "forwarded: for=127.0.0.1",
+            ],
+        ),
+        (
+            "Forwarded: for=192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n",
+            &[
+                "x-forwarded-for: 192.0.2.2, 127.0.0.1",
+                "forwarded: for=192.0.2.1",
+                "forwarded: for=127.0.0.1",
+            ],
+        ),
+        (
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\nX-Real-IP: 192.0.2.1\r\nX-Forwarded-Port: 443\r\n",
+            &[
+                "x-forwarded-for: 127.0.0.1",
+                "x-forwarded-proto: https",
+                "x-forwarded-host: b",
+                "x-real-ip: 192.0.2.1",
+                "x-forwarded-port: 443",
+            ],
+        ),
+    ] {
+        assert!(ask(&gateway, &[get(fields).as_bytes()]).ends_with("up"), "{fields}");
+        let head = upstream.heads().pop().unwrap().to_ascii_lowercase();
+        for line in told {
+            assert_eq!(
+                head.matches(&format!("\r\n{line}\r\n")).count(),
+                1,
+                "{line:?} for {fields:?} in {head}"
+            );
+        }
+        assert_eq!(head.matches("x-forwarded-for").count(), 1, "{head}");
+    }
+}

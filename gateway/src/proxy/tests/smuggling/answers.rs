@@ -138,6 +138,10 @@ fn a_body_that_breaks_cuts_the_connection() {
             "2 MB of extensions",
             chunked(&format!("{}0\r\n\r\n", format!("1;{}\r\nx\r\n", "x".repeat(4_000)).repeat(500))),
         ),
+        cut(
+            "20 kB of extensions, 10 B each",
+            chunked(&format!("{}0\r\n\r\n", "1;a=xxxxxxx\r\nx\r\n".repeat(2_000))),
+        ),
         cut("20,000 trailers", chunked(&format!("4\r\nhalf\r\n0\r\n{}\r\n", "X: 1\r\n".repeat(20_000)))),
         cut("1 MB of trailer", chunked(&format!("4\r\nhalf\r\n0\r\nX: {}\r\n\r\n", "x".repeat(1 << 20)))),
         cut("a trailer that is none", chunked("4\r\nhalf\r\n0\r\nX Y\r\n\r\n")),

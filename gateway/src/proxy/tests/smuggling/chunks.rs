@@ -15,6 +15,7 @@ fn chunked(body: &str) -> Normal {
 fn a_broken_chunk_tears_the_request() {
     let rows = [
         ("a size of 17 digits", "10000000000000005\r\nhello\r\n0\r\n\r\n"),
+        ("a size of 17 digits, most of them zeros", "00000000000000005\r\nhello\r\n0\r\n\r\n"),
         ("a size of 2 to the 64", "FFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n"),
         ("a size that wraps 32 bits only in 64", "100000000000000000000000000000005\r\nhello\r\n0\r\n\r\n"),
         ("a minus", "-5\r\nhello\r\n0\r\n\r\n"),
@@ -55,11 +56,12 @@ fn a_broken_chunk_tears_the_request() {
 fn extensions_and_zeros_are_bounded() {
     let zeros = format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(100_000));
     let long = format!("5;a={}\r\nhello\r\n0\r\n\r\n", "x".repeat(100_000));
-    let many = format!("{}0\r\n\r\n", format!("1;a={}\r\nx\r\n", "x".repeat(4_000)).repeat(500));
+    let many = |bytes, n| format!("{}0\r\n\r\n", format!("1;a={}\r\nx\r\n", "x".repeat(bytes)).repeat(n));
     check(&[
         torn(400, "a size with 100,000 zeros", post(&zeros)),
         torn(400, "an extension of 100 kB", post(&long)),
-        torn(400, "2 MB of extensions for 500 B of body", post(&many)),
+        torn(400, "2 MB of extensions for 500 B of body", post(&many(4_000, 500))),
+        torn(400, "20 kB of extensions, 10 B each", post(&many(7, 2_000))),
     ]);
 }
 
