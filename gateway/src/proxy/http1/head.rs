@@ -14,6 +14,9 @@ const FIELDS_INLINE: usize = 100;
 /// A method is a short word; no registered one has more than 18 letters.
 const METHOD_BYTES_MAX: usize = 32;
 
+/// Empty lines before a request: old clients send one behind a body (section 2.2).
+const EMPTY_LINES_MAX: usize = 4;
+
 /// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadBounds {
@@ -43,6 +46,8 @@ impl From<Malformed> for HeadError {
 /// How far a head that is still coming was scanned.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
+    /// Read over before the head.
+    empty_lines: usize,
     seen: usize,
     line: usize,
 }
@@ -74,6 +79,13 @@ pub fn request(
     // Section 2.2: an empty line before a request is read over.
     while scan.seen == 0 && input.starts_with(b"\r\n") {
         input.advance(2);
+        scan.empty_lines += 1;
+        if scan.empty_lines > EMPTY_LINES_MAX {
+            return Err(Malformed("empty_lines").into());
+        }
+    }
+    if scan.seen == 0 && **input == *b"\r" {
+        return Ok(None);
     }
     let ends = match scan.end(input) {
         Ok(ends) => ends,

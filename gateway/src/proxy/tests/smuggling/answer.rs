@@ -99,7 +99,7 @@ impl Answer {
         let mut gateway = Gateway::start(&format!("{TIMES}{}", forward("a", "/", upstream.port, "")));
         let ask = |line: &str| {
             let request = format!("{line}\r\nHost: a\r\nConnection: close\r\n\r\n");
-            converse(gateway.connect().expect("the gateway listens"), request.as_bytes())
+            converse(gateway.connect().expect("the gateway listens"), &[request.as_bytes()])
         };
         let got = ask(self.asked);
         upstream.send_late();

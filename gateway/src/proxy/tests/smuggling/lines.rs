@@ -87,6 +87,11 @@ fn a_value_has_no_controls() {
 fn empty_lines_before_a_request_are_skipped() {
     check(&[
         forwarded(normal("GET / HTTP/1.1"), "one (9112 2.2)", [b"\r\n".to_vec(), get("")].concat()),
+        forwarded(normal("GET / HTTP/1.1"), "four", [b"\r\n".repeat(4), get("")].concat()),
+        refused(400, "five", [b"\r\n".repeat(5), get("")].concat()),
+        refused(400, "a bare CR", [b"\r".to_vec(), get("")].concat()),
+        refused(400, "a bare LF", [b"\n".to_vec(), get("")].concat()),
+        refused(400, "an empty line and a blank", [b"\r\n ".to_vec(), get("")].concat()),
         forwarded(
             normal("POST / HTTP/1.1").length("hello"),
             "one behind a body",

@@ -12,6 +12,8 @@ use crate::proxy::tests::harness::Gateway;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TIMES: &str = "[timeouts]\nrequest_head = \"3s\"\nrequest_body_idle = \"3s\"\nkeep_alive = \"3s\"\n";
+/// What is longer comes in one piece only.
+const DRIBBLED_BYTES_MAX: usize = 1_000;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup";
 const NEXT: &[u8] = b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -146,12 +148,23 @@ pub fn check(rows: &[Row]) {
 }
 
 impl Row {
+    /// In one piece, and byte by byte: where a read ends changes nothing.
     fn check(&self) -> Result<(), String> {
+        let sent = [&self.sent, NEXT].concat();
+        self.check_in(&[&sent])?;
+        if sent.len() > DRIBBLED_BYTES_MAX {
+            return Ok(());
+        }
+        let bytes: Vec<_> = sent.chunks(1).collect();
+        self.check_in(&bytes).map_err(|why| format!("byte by byte: {why}"))
+    }
+
+    fn check_in(&self, pieces: &[&[u8]]) -> Result<(), String> {
         let upstream = Recorder::start(ANSWER);
         let port = upstream.port;
         let mut gateway = Gateway::start(&format!("{TIMES}{}", forward("a", "/", port, "")));
         let stream = gateway.connect().expect("the gateway listens");
-        let got = converse(stream, &[&self.sent, NEXT].concat());
+        let got = converse(stream, pieces);
         gateway.drain();
         gateway.ended();
         let (seen, _) = upstream.finish();
@@ -204,14 +217,20 @@ fn in_order(seen: Seen) -> Seen {
 }
 
 /// Sends everything, and reads to the other side's end.
-pub fn converse(stream: TcpStream, sent: &[u8]) -> Result<String, String> {
+pub fn converse(stream: TcpStream, pieces: &[&[u8]]) -> Result<String, String> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
     let mut got = Vec::new();
     let ended = std::thread::scope(|scope| {
         let mut writing = stream.try_clone().unwrap();
         writing.set_write_timeout(Some(PATIENCE)).unwrap();
         // Who refuses does not read the rest.
-        scope.spawn(move || writing.write_all(sent).unwrap_or(()));
+        scope.spawn(move || {
+            for piece in pieces {
+                writing.write_all(piece).unwrap_or(());
+                std::thread::yield_now();
+            }
+        });
         (&stream).read_to_end(&mut got)
     });
     let got = super::wire::latin1(&got);
