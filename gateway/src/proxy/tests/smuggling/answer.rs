@@ -14,6 +14,8 @@ use crate::proxy::tests::forward;
 use crate::proxy::tests::harness::Gateway;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is longer comes in one piece only.
+const DRIBBLED_BYTES_MAX: usize = 1_000;
 const TIMES: &str = "[timeouts]\nupstream_response_head = \"3s\"\nkeep_alive = \"3s\"\n";
 const NEXT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext";
 
@@ -94,8 +96,17 @@ impl Answer {
         Self { closes: true, ..self }
     }
 
+    /// In one piece, and byte by byte: where a read ends changes nothing.
     fn check(&self) -> Result<(), String> {
-        let upstream = Upstream::start(self);
+        self.check_in(self.sent.len().max(1))?;
+        if self.sent.len() > DRIBBLED_BYTES_MAX {
+            return Ok(());
+        }
+        self.check_in(1).map_err(|why| format!("byte by byte: {why}"))
+    }
+
+    fn check_in(&self, piece_bytes: usize) -> Result<(), String> {
+        let upstream = Upstream::start(self, piece_bytes);
         let mut gateway = Gateway::start(&format!("{TIMES}{}", forward("a", "/", upstream.port, "")));
         let ask = |line: &str| {
             let request = format!("{line}\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -204,14 +215,14 @@ struct Upstream {
 }
 
 impl Upstream {
-    fn start(row: &Answer) -> Self {
+    fn start(row: &Answer, piece_bytes: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let over = Arc::<Mutex<Vec<usize>>>::default();
         let (go_on, wait) = channel();
         let (told, late_sent) = channel();
         let script = Arc::new(Mutex::new(Some(Script {
-            sent: row.sent.clone(),
+            pieces: row.sent.chunks(piece_bytes).map(<[u8]>::to_vec).collect(),
             late: row.late,
             closes: row.closes,
             wait,
@@ -240,7 +251,7 @@ impl Upstream {
 }
 
 struct Script {
-    sent: Vec<u8>,
+    pieces: Vec<Vec<u8>>,
     late: &'static [u8],
     closes: bool,
     wait: Receiver<()>,
@@ -249,6 +260,7 @@ struct Script {
 
 fn serve(mut stream: TcpStream, number: usize, script: &Mutex<Option<Script>>, over: &Mutex<Vec<usize>>) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
     let (mut pending, mut buffer) = (Vec::new(), [0; 16_384]);
     loop {
         let length = match stream.read(&mut buffer) {
@@ -265,7 +277,10 @@ fn serve(mut stream: TcpStream, number: usize, script: &Mutex<Option<Script>>, o
                 stream.write_all(NEXT).unwrap_or(());
                 continue;
             };
-            stream.write_all(&first.sent).unwrap_or(());
+            for piece in &first.pieces {
+                stream.write_all(piece).unwrap_or(());
+                std::thread::yield_now();
+            }
             if first.closes {
                 first.told.send(()).unwrap_or(());
                 return;
