@@ -51,15 +51,18 @@ struct Case {
 enum Tightness {
     /// Nobody reaches it.
     Loose,
+    /// As loose, and its /24 has one as loose.
+    Summed,
     Tight,
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     case("out of scope", [11, 0, 0, 1], UDP_PORT + 1, false, XDP_PASS, Tightness::Loose),
     case("allowed", [11, 1, 0, 1], UDP_PORT, false, XDP_PASS, Tightness::Loose),
     case("denied", [11, 2, 0, 1], UDP_PORT, false, XDP_DROP, Tightness::Loose),
     case("banned", [11, 3, 0, 1], UDP_PORT, true, XDP_DROP, Tightness::Loose),
     case("hot client under its limit", [11, 4, 0, 1], UDP_PORT, true, XDP_PASS, Tightness::Loose),
+    case("the same, in a /24 with a limit", [11, 4, 0, 1], UDP_PORT, true, XDP_PASS, Tightness::Summed),
     case("hot client over its limit", [11, 4, 0, 1], UDP_PORT, true, XDP_DROP, Tightness::Tight),
     case("new source over the budget", [11, 5, 0, 1], UDP_PORT, false, XDP_DROP, Tightness::Loose),
 ];
@@ -80,7 +83,7 @@ pub fn run(arguments: &Arguments, out: &Folder) -> Result<()> {
     let ground = Ground::new()?;
     let testbed = Testbed::new(&ground)?;
     let mut table = Table::new(["case", "median", "least", "most", "unit"]);
-    for limit in [Tightness::Loose, Tightness::Tight] {
+    for limit in [Tightness::Loose, Tightness::Summed, Tightness::Tight] {
         step(&format!("weir with a {limit:?} limit"));
         let weir = ground.server.run(|| Weir::start(|_| config(limit)))?;
         let output = weir.command(&["bans", "add", "11.3.0.1"])?;
@@ -167,14 +170,20 @@ fn note(table: &mut Table, name: &str, times: &[f64], unit: &str) {
 
 fn config(limit: Tightness) -> String {
     let packets = match limit {
-        Tightness::Loose => "{ rate = \"1000000000/s\", burst = 1000000000 }",
+        Tightness::Loose | Tightness::Summed => "{ rate = \"1000000000/s\", burst = 1000000000 }",
         Tightness::Tight => "{ rate = \"100/s\", burst = 1000 }",
+    };
+    let aggregate = match limit {
+        Tightness::Summed => {
+            format!("[[limit.aggregate]]\nname = \"net\"\nprefix = \"v4/24\"\npackets = {packets}\n\n")
+        }
+        Tightness::Loose | Tightness::Tight => String::new(),
     };
     format!(
         "[[listener]]\naddress = \"0.0.0.0:{TCP_PORT}\"\n\n\
          [kernel]\ninterfaces = [\"s0\"]\nmode = \"native\"\nprotect = [\"udp/{UDP_PORT}\"]\n\
          allow = [\"11.1.0.0/16\"]\ndeny = [\"11.2.0.0/16\"]\n\n\
-         [limit.client]\npackets = {packets}\n\n\
+         [limit.client]\npackets = {packets}\n\n{aggregate}\
          [[api]]\nname = \"self\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"ok\\n\" }}\n"
     )
 }

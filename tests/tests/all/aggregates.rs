@@ -16,6 +16,8 @@ use weir_tests::host_path::HostPath;
 use weir_tests::kernel_path::{KernelPath, ONE_EPOCH};
 use weir_tests::root::require_root;
 
+mod traffic;
+
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
 const PORT: u16 = 8_080;
