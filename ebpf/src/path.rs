@@ -222,18 +222,24 @@ fn proved<M: Maps>(
     let now_ns = maps.now_ns();
     let [packets, bytes, syns, _] = &rules.limits;
     let is_syn = terms.kind as u32 == Class::Syn as u32;
+    // They stand on the stack, which has no room for what follows from them.
     let steps = [
-        (packets, Word::Packets, terms.weight(), Verdict::Packets, true),
-        (bytes, Word::Bytes, u64::from(length_bytes), Verdict::Bytes, true),
-        (syns, Word::Syns, 1, Verdict::Syns, is_syn),
+        (packets, Word::Packets, terms.weight()),
+        (bytes, Word::Bytes, u64::from(length_bytes)),
+        (syns, Word::Syns, u64::from(is_syn)),
     ];
-    for (limit, word, n, over, applies) in steps {
-        if !applies || !limit.is_set() {
+    for (limit, word, n) in steps {
+        if n == 0 || !limit.is_set() {
             continue;
         }
         match gcra::charge(entry.cell(word), limit, n, now_ns) {
             Charged::Conforming { .. } => {}
             Charged::Over { .. } => {
+                let over = match word {
+                    Word::Packets => Verdict::Packets,
+                    Word::Bytes => Verdict::Bytes,
+                    Word::Syns | Word::Requests => Verdict::Syns,
+                };
                 if let Some(word) = hot::refused(entry.hot(), jiffies, limit, over) {
                     entry.set_hot(word);
                 }
