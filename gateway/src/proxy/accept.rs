@@ -355,7 +355,7 @@ async fn connection(
         let Some((speaks, stream)) = plain(worker, peer, stream, &listener, &mut drain).await else {
             return;
         };
-        let over = Connection { peer, scheme: Scheme::Http, certificate: None };
+        let over = Connection::new(peer, Scheme::Http, None);
         return http(worker, speaks, stream, over, drain).await;
     };
     let timeouts = worker.shared.snapshot.load().timeouts;
@@ -365,7 +365,7 @@ async fn connection(
     };
     match secured {
         Ok(Secured { stream, speaks, certificate }) => {
-            let over = Connection { peer, scheme: Scheme::Https, certificate };
+            let over = Connection::new(peer, Scheme::Https, certificate);
             http(worker, speaks, stream, over, drain).await;
         }
         Err(Some(reason)) => {

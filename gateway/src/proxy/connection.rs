@@ -2,16 +2,29 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+
 use super::tls::ClientCertificate;
 use crate::model::Origin;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     pub peer: Peer,
+    /// Its address as X-Forwarded-For has it.
+    pub peer_text: HeaderValue,
     pub scheme: Scheme,
     /// Shown in the handshake, of a chain that was verified.
     #[expect(dead_code, reason = "read by authentication with certificates, which is to come")]
     pub certificate: Option<ClientCertificate>,
+}
+
+impl Connection {
+    pub fn new(peer: Peer, scheme: Scheme, certificate: Option<ClientCertificate>) -> Self {
+        let peer_text = HeaderValue::from_maybe_shared(Bytes::from(peer.address.to_string()));
+        let peer_text = peer_text.unwrap_or(HeaderValue::from_static("unknown"));
+        Self { peer, peer_text, scheme, certificate }
+    }
 }
 
 /// Who a connection comes from.

@@ -125,12 +125,7 @@ async fn answer(
     }
     let key = balance.key(&head.headers, from.client.key);
     head.version = hyper::Version::HTTP_11;
-    let hop = Hop {
-        peer: over.peer.address,
-        peer_is_trusted: from.peer_is_trusted,
-        client: from.address,
-        scheme: over.scheme,
-    };
+    let hop = Hop { over, peer_is_trusted: from.peer_is_trusted, client: from.address };
     to_upstream(&mut head.headers, &hop);
     if websocket {
         head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -130,12 +130,14 @@ impl Forward<'_> {
     ) -> Result<Response<Body>, ExchangeError> {
         let patience = self.timeouts.upstream_response_head;
         let answered = connection.link.exchange(head, body, patience).await?;
-        let switches = answered.switches();
+        let (switches, marks) = (answered.switches(), answered.marks);
         let (mut answer, ()) = answered.head.into_parts();
         if switches {
             return self.switch(answer, head, connection);
         }
-        strip_hop_by_hop(&mut answer.headers);
+        if marks.has_of_one_hop() {
+            strip_hop_by_hop(&mut answer.headers);
+        }
         let body = Answer::new(connection, answered.pump, self.timeouts.upstream_response_idle);
         Ok(Response::from_parts(answer, Body::Upstream(Box::new(body))))
     }

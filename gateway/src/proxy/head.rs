@@ -1,8 +1,8 @@
-//! What a request head must be before anything is done with it, beyond what hyper's parser holds.
+//! What a request head must be before anything is done with it: what HTTP/1 and HTTP/2 have in common.
 
 use std::ops::ControlFlow;
 
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST};
 use hyper::http::uri::Scheme;
 use hyper::{HeaderMap, Method, Request, Version};
 
@@ -21,12 +21,8 @@ pub(super) fn check<'a, B>(request: &'a Request<B>, bounds: &Bounds) -> ControlF
         return ControlFlow::Break(Rejection::UriTooLong);
     }
     let headers = request.headers();
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        // RFC 9112 section 6.1: a sign of request smuggling.
-        return reject("both_lengths");
-    }
-    if let (Some(declared), Some(bound)) = (declared_bytes(headers), bounds.body_bytes)
-        && declared > bound
+    if let Some(bound) = bounds.body_bytes
+        && declared_bytes(headers).is_some_and(|declared| declared > bound)
     {
         return ControlFlow::Break(Rejection::BodyTooLarge);
     }

@@ -9,6 +9,8 @@ mod chunked;
 
 mod framing;
 
+mod marks;
+
 mod head;
 
 mod encode;
@@ -28,6 +30,7 @@ mod tunnel;
 pub(super) use self::encode::Date;
 pub(super) use self::head::HeadBounds;
 pub(super) use self::link::{ExchangeError, Link, Pump, Sent};
+pub(super) use self::marks::is_of_one_hop;
 pub(super) use self::server::{Ended, Server, Settings, asks_websocket};
 pub(super) use self::timer::Pace;
 pub(super) use self::wire::{Broken, Received, Scratch, Wire};

@@ -5,54 +5,34 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::header::{
-    CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue};
 
 use crate::proxy::client::X_FORWARDED_FOR;
-use crate::proxy::connection::Scheme;
+use crate::proxy::connection::Connection;
+use crate::proxy::http1::is_of_one_hop;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// RFC 9110 section 7.6.1 and, for credentials of proxies, 11.7; HTTP/2's of RFC 7540 section 3.2.1.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HTTP2_SETTINGS,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// Of Connection; as fields they are hop-by-hop anyway, listed or not, and nearly every client sends one.
 const OWN_WORDS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 
 /// The hop that a request came over.
-pub(in crate::proxy) struct Hop {
-    pub peer: IpAddr,
+pub(in crate::proxy) struct Hop<'a> {
+    pub over: &'a Connection,
     pub peer_is_trusted: bool,
     /// Whom it was found to come from.
     pub client: IpAddr,
-    pub scheme: Scheme,
 }
 
 /// Everything that Connection lists, and what is hop-by-hop without being listed.
 pub(in crate::proxy) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        for name in listed(headers) {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
+    let names = headers.keys().filter(|name| is_of_one_hop(name.as_str()));
+    let mut names: Vec<HeaderName> = names.cloned().collect();
+    if names.contains(&CONNECTION) {
+        names.extend(listed(headers));
     }
-    for name in HOP_BY_HOP {
+    for name in names {
         headers.remove(name);
     }
 }
@@ -66,7 +46,7 @@ pub(in crate::proxy) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// Makes a client's headers the upstreams'; Host is each one's own.
-pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop) {
+pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop<'_>) {
     let host = headers.remove(HOST);
     strip_hop_by_hop(headers);
     // 100 Continue is between us and the client; the body is sent on as it comes.
@@ -76,14 +56,12 @@ pub(in crate::proxy) fn to_upstream(headers: &mut HeaderMap, hop: &Hop) {
     }
     let chain = forwarded_chain(headers, hop);
     headers.insert(X_FORWARDED_FOR, chain);
-    if headers.contains_key(FORWARDED) {
-        headers.append(FORWARDED, forwarded_element(hop.peer));
+    if hop.peer_is_trusted && headers.contains_key(FORWARDED) {
+        headers.append(FORWARDED, forwarded_element(hop.over.peer.address));
     }
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme.name()));
-    }
-    if let (Some(host), false) = (host, headers.contains_key(X_FORWARDED_HOST)) {
-        headers.insert(X_FORWARDED_HOST, host);
+    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(hop.over.scheme.name()));
+    if let Some(host) = host {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
 }
 
@@ -111,23 +89,25 @@ pub(in crate::proxy) fn says_who(name: &str) -> bool {
 }
 
 /// A trusted peer's list with the peer behind it; a stranger's is replaced.
-fn forwarded_chain(headers: &HeaderMap, hop: &Hop) -> HeaderValue {
+fn forwarded_chain(headers: &HeaderMap, hop: &Hop<'_>) -> HeaderValue {
     use std::fmt::Write as _;
 
-    let mut chain = String::with_capacity(48);
-    if hop.peer_is_trusted {
-        for line in headers.get_all(X_FORWARDED_FOR) {
-            if let Ok(line) = line.to_str() {
-                chain.push_str(line);
-                chain.push_str(", ");
-            }
-        }
-        if chain.is_empty() && hop.client != hop.peer {
-            // It said so in Forwarded. Writing to a String does not fail.
-            write!(chain, "{}, ", hop.client).unwrap_or(());
+    let peer = &hop.over.peer_text;
+    if !hop.peer_is_trusted {
+        return peer.clone();
+    }
+    let mut chain = String::new();
+    for line in headers.get_all(X_FORWARDED_FOR) {
+        if let Ok(line) = line.to_str() {
+            chain.push_str(line);
+            chain.push_str(", ");
         }
     }
-    write!(chain, "{}", hop.peer).unwrap_or(());
+    if chain.is_empty() && hop.client != hop.over.peer.address {
+        // It said so in Forwarded. Writing to a String does not fail.
+        write!(chain, "{}, ", hop.client).unwrap_or(());
+    }
+    chain.push_str(peer.to_str().unwrap_or_default());
     HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or(HeaderValue::from_static("unknown"))
 }
 

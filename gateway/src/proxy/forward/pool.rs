@@ -1,7 +1,7 @@
 //! A worker's idle connections to upstreams, by address. Nothing here is shared between threads.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(50);
 /// All of a worker's idle connections.
 pub(in crate::proxy) struct Pools {
     /// By the id of the address.
-    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    idle: RefCell<BTreeMap<u64, Vec<Idle>>>,
     n_idle: Cell<usize>,
     scratch: Scratch,
     bounds: HeadBounds,

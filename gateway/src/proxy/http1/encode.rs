@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::{request, response};
 use hyper::{HeaderMap, Method, StatusCode, Version};
 
@@ -87,7 +87,9 @@ pub fn request_head(out: &mut BytesMut, head: &request::Parts, framing: Framing)
     }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    fields(out, &head.headers);
+    if fields(out, &head.headers).upgrade {
+        field(out, b"connection", b"upgrade");
+    }
     framing.write(out, &head.headers);
     out.extend_from_slice(b"\r\n");
 }
@@ -114,8 +116,8 @@ pub fn answer_head(
     out.reserve(HEAD_BYTES);
     // Section 2.3: a server answers with its own version, whatever the client's.
     status_line(out, head.status);
-    fields(out, &head.headers);
-    if !head.headers.contains_key(DATE) && !head.status.is_informational() {
+    let own = fields(out, &head.headers);
+    if !own.date && !head.status.is_informational() {
         date.write(out);
     }
     framing.write(out, &head.headers);
@@ -144,12 +146,23 @@ fn status_line(out: &mut BytesMut, status: StatusCode) {
 }
 
 /// All but what frames the message and what the connection's end says, which we write ourselves.
-fn fields(out: &mut BytesMut, headers: &HeaderMap) {
+fn fields(out: &mut BytesMut, headers: &HeaderMap) -> Own {
+    let mut own = Own::default();
     for (name, value) in headers {
+        own.date |= *name == DATE;
+        own.upgrade |= *name == UPGRADE;
         if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != CONNECTION {
             field(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
+    own
+}
+
+/// What a head has of its own.
+#[derive(Clone, Copy, Default)]
+struct Own {
+    date: bool,
+    upgrade: bool,
 }
 
 fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {

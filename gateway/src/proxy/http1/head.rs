@@ -8,9 +8,12 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::Malformed;
+use super::marks::Marks;
 
 /// Fields that are cut up without an allocation.
 const FIELDS_INLINE: usize = 100;
+/// Fields that we add to a head; room for them is made with it.
+const ROOM: usize = 3;
 /// A method is a short word; no registered one has more than 18 letters.
 const METHOD_BYTES_MAX: usize = 32;
 
@@ -75,7 +78,7 @@ pub fn request(
     input: &mut BytesMut,
     scan: &mut Scan,
     bounds: &HeadBounds,
-) -> Result<Option<Request<()>>, HeadError> {
+) -> Result<Option<(Request<()>, Marks)>, HeadError> {
     // Section 2.2: an empty line before a request is read over.
     while scan.seen == 0 && input.starts_with(b"\r\n") {
         input.advance(2);
@@ -109,7 +112,7 @@ pub fn answer(
     input: &mut BytesMut,
     scan: &mut Scan,
     bounds: &HeadBounds,
-) -> Result<Option<Response<()>>, HeadError> {
+) -> Result<Option<(Response<()>, Marks)>, HeadError> {
     let Some(end) = scan.end(input)?.filter(|end| *end <= bounds.bytes) else {
         return if input.len() > bounds.bytes { Err(HeadError::TooLarge) } else { Ok(None) };
     };
@@ -129,7 +132,7 @@ fn with_fields<'a, T>(most: usize, parse: impl FnOnce(&mut Fields<'a>) -> T) -> 
     parse(&mut fields)
 }
 
-fn parse_request<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<Request<()>, HeadError> {
+fn parse_request<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<(Request<()>, Marks), HeadError> {
     let malformed = Malformed("head");
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, fields) {
@@ -144,8 +147,9 @@ fn parse_request<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<Request
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| malformed)?;
     *request.uri_mut() = uri(head.slice_ref(target.as_bytes()))?;
     *request.version_mut() = version(minor);
-    *request.headers_mut() = header_map(head, parsed.headers)?;
-    Ok(request)
+    let (headers, marks) = header_map(head, parsed.headers)?;
+    *request.headers_mut() = headers;
+    Ok((request, marks))
 }
 
 /// A fragment never belongs into a target (section 3.2), and the parser would drop it in silence.
@@ -157,7 +161,7 @@ fn uri(target: Bytes) -> Result<Uri, HeadError> {
     Ok(Uri::from_maybe_shared(target).map_err(|_| malformed)?)
 }
 
-fn parse_answer<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<Response<()>, HeadError> {
+fn parse_answer<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<(Response<()>, Marks), HeadError> {
     let malformed = Malformed("head");
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -170,8 +174,9 @@ fn parse_answer<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<Response
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(code).map_err(|_| malformed)?;
     *response.version_mut() = version(minor);
-    *response.headers_mut() = header_map(head, parsed.headers)?;
-    Ok(response)
+    let (headers, marks) = header_map(head, parsed.headers)?;
+    *response.headers_mut() = headers;
+    Ok((response, marks))
 }
 
 fn version(minor: u8) -> Version {
@@ -179,15 +184,17 @@ fn version(minor: u8) -> Version {
 }
 
 /// Values share the head's bytes.
-fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, HeadError> {
+fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, Marks), HeadError> {
     let malformed = Malformed("head");
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::with_capacity(fields.len() + ROOM);
+    let mut marks = Marks::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| malformed)?;
+        marks.note(&name);
         headers.append(name, value);
     }
-    Ok(headers)
+    Ok((headers, marks))
 }
 
 /// A head beyond its bound, by what makes it so.

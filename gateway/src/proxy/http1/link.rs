@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::header::CONNECTION;
 use hyper::http::request;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::encode::{self, Framing, LAST_CHUNK};
 use super::framing::Decoder;
 use super::head::{self, HeadBounds};
+use super::marks::Marks;
 use super::timer::Timer;
 use super::wire::{Broken, Received, Scratch, Wire};
 use crate::proxy::body::RequestBody;
@@ -56,6 +57,7 @@ pub struct ExchangeError {
 /// The answer's head, and what is left of the request's body to send.
 pub struct Answered {
     pub head: Response<()>,
+    pub marks: Marks,
     pub pump: Option<Pump>,
 }
 
@@ -108,9 +110,6 @@ impl Link {
     ) -> Result<Answered, ExchangeError> {
         let framing = Framing::of_request(&request.method, &body.size_hint());
         encode::request_head(&mut self.wire.output.encoded, request, framing);
-        if request.headers.contains_key(hyper::header::UPGRADE) {
-            upgrade_field(&mut self.wire.output.encoded);
-        }
         let mut state = State {
             client: body.client(),
             pump: Some(Pump { body, framing, ended: !framing.has_body() }),
@@ -127,8 +126,9 @@ impl Link {
             };
             ExchangeError { fault, sent }
         })?;
-        self.spent |= !persists(&head) || matches!(self.wire.body, Decoder::UntilClose);
-        Ok(Answered { head, pump: state.pump })
+        let (head, marks) = head;
+        self.spent |= !persists(&head, marks) || matches!(self.wire.body, Decoder::UntilClose);
+        Ok(Answered { head, marks, pump: state.pump })
     }
 
     fn poll_answer(
@@ -137,11 +137,11 @@ impl Link {
         state: &mut State,
         method: &Method,
         patience: Duration,
-    ) -> Poll<Result<Response<()>, Fault>> {
+    ) -> Poll<Result<(Response<()>, Marks), Fault>> {
         self.poll_pump(cx, state)?;
         loop {
             match head::answer(&mut self.wire.input, &mut self.wire.scan, &self.bounds) {
-                Ok(Some(answer)) if is_interim(&answer) => {
+                Ok(Some((answer, _))) if is_interim(&answer) => {
                     state.interims += 1;
                     if state.interims > INTERIM_MAX {
                         return Poll::Ready(Err(Fault::Broken));
@@ -149,11 +149,11 @@ impl Link {
                     state.pass_on(cx, &answer);
                     continue;
                 }
-                Ok(Some(answer)) => {
+                Ok(Some((answer, marks))) => {
                     let body =
                         Decoder::of_answer(method, answer.status(), answer.version(), answer.headers());
                     self.wire.body = body.map_err(|_| Fault::Broken)?;
-                    return Poll::Ready(Ok(answer));
+                    return Poll::Ready(Ok((answer, marks)));
                 }
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Err(Fault::Broken)),
@@ -299,8 +299,8 @@ fn is_interim(answer: &Response<()>) -> bool {
 }
 
 /// RFC 9112 section 9.3.
-fn persists(answer: &Response<()>) -> bool {
-    let says = |word| has_token(answer.headers(), word);
+fn persists(answer: &Response<()>, marks: Marks) -> bool {
+    let says = |word| marks.has_connection() && has_token(answer.headers(), word);
     match answer.version() {
         Version::HTTP_10 => says("keep-alive") && !says("close"),
         _ => !says("close"),
@@ -311,10 +311,4 @@ fn persists(answer: &Response<()>) -> bool {
 pub(super) fn has_token(headers: &HeaderMap, word: &str) -> bool {
     let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
-}
-
-fn upgrade_field(out: &mut BytesMut) {
-    // Before the empty line that ends the head.
-    out.truncate(out.len().saturating_sub(2));
-    out.extend_from_slice(b"connection: upgrade\r\n\r\n");
 }

@@ -18,6 +18,7 @@ use super::encode::{self, Date, Framing, LAST_CHUNK, Persistence};
 use super::framing::{Decoder, OTHER_CODING};
 use super::head::{self, HeadBounds, HeadError};
 use super::link::has_token;
+use super::marks::Marks;
 use super::timer::{Pace, Timer};
 use super::tunnel::tunnel;
 use super::wire::{Received, Scratch, Wire};
@@ -61,8 +62,9 @@ pub struct Server<'a> {
 }
 
 /// What the wait for a head brought.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart once a request")]
 enum Next {
-    Request(Box<Request<()>>),
+    Request(Request<()>, Marks),
     Refused(Rejection),
     Ended(Ended),
 }
@@ -101,13 +103,13 @@ impl<'a> Server<'a> {
         let mut drain = Drain(Some(Box::pin(drain)));
         let mut patience = self.settings.request_head;
         loop {
-            let request = match self.next(patience, &mut drain).await {
-                Next::Request(request) => *request,
+            let (request, marks) = match self.next(patience, &mut drain).await {
+                Next::Request(request, marks) => (request, marks),
                 Next::Ended(ended) => return ended,
                 Next::Refused(rejection) => return self.refuse(rejection).await,
             };
-            let mut asked = Asked::of(&request);
-            match self.begin_body(&request) {
+            let mut asked = Asked::of(&request, marks);
+            match self.begin_body(&request, marks) {
                 Ok(()) => {}
                 Err(rejection) => return self.refuse(rejection).await,
             }
@@ -135,7 +137,7 @@ impl<'a> Server<'a> {
             let wire = &mut *self.wire.borrow_mut();
             loop {
                 match head::request(&mut wire.input, &mut wire.scan, &self.settings.head) {
-                    Ok(Some(request)) => return Poll::Ready(Next::Request(Box::new(request))),
+                    Ok(Some((request, marks))) => return Poll::Ready(Next::Request(request, marks)),
                     Ok(None) => {}
                     Err(error) => return Poll::Ready(Next::Refused(error.into())),
                 }
@@ -160,13 +162,16 @@ impl<'a> Server<'a> {
         .await
     }
 
-    fn begin_body(&self, request: &Request<()>) -> Result<(), Rejection> {
-        let body = Decoder::of_request(request.version(), request.headers());
+    fn begin_body(&self, request: &Request<()>, marks: Marks) -> Result<(), Rejection> {
+        let body = match marks.has_framing() {
+            true => Decoder::of_request(request.version(), request.headers()),
+            false => Ok(Decoder::Done),
+        };
         let body = body.map_err(|malformed| match malformed {
             OTHER_CODING => Rejection::Coding,
             Malformed(reason) => Rejection::Malformed(reason),
         })?;
-        let expects = expects_continue(request);
+        let expects = marks.has_expect() && expects_continue(request);
         let mut wire = self.wire.borrow_mut();
         wire.owes_continue = expects && !body.is_done();
         wire.takes_interims = request.version() >= Version::HTTP_11;
@@ -337,8 +342,8 @@ impl<'a> Server<'a> {
 }
 
 impl Asked {
-    fn of(request: &Request<()>) -> Self {
-        let says = |word| has_token(request.headers(), word);
+    fn of(request: &Request<()>, marks: Marks) -> Self {
+        let says = |word| marks.has_connection() && has_token(request.headers(), word);
         let persistence = match request.version() {
             // RFC 9112 section 9.3.
             _ if says("close") => Persistence::Close,
