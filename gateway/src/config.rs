@@ -17,6 +17,8 @@ mod apis;
 
 mod upstreams;
 
+mod shaping;
+
 mod tls;
 
 mod keys;

@@ -8,12 +8,14 @@ mod decision;
 mod forwarding;
 mod prefixes;
 mod rate;
+mod shaping;
 
-pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, StaticAnswer};
+pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Redirect, StaticAnswer};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
 pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Upstream};
 pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;
+pub use shaping::{Cors, HeaderChanges, Origins, Shaping};
 pub use weir_ebpf::abi::ClientKey;
 pub use weir_ebpf::gcra::Limit;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::compile::Compiler;
-use super::{keys, raw, upstreams};
+use super::{keys, raw, shaping, upstreams};
 use crate::model::{Answer, Api, Auth, Catalog, LimitKey, LimitRow, StaticAnswer};
 
 const LIMIT_KEYS: [(&str, LimitKey); 3] =
@@ -52,24 +52,33 @@ fn api(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Api> 
         answer: answer(compiler, spanned)?,
         auth,
         limits,
+        shaping: shaping::shaping(compiler, raw),
     })
 }
 
 fn answer(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Answer> {
     let raw = spanned.get_ref();
-    match (&raw.respond, &raw.upstreams) {
-        (Some(respond), None) => {
+    match (&raw.respond, &raw.upstreams, &raw.redirect) {
+        (Some(respond), None, None) => {
             upstreams::refuse_all(compiler, raw);
             Some(Answer::Respond(static_answer(compiler, respond.get_ref())?))
         }
-        (None, Some(upstreams)) => Some(Answer::Forward(upstreams::forwarding(compiler, raw, upstreams))),
-        (Some(respond), Some(_)) => {
-            compiler.findings.at(respond.span(), "an API has `respond` or `upstreams`, not both");
+        (None, None, Some(redirect)) => {
+            upstreams::refuse_all(compiler, raw);
+            Some(Answer::Redirect(shaping::redirect(compiler, redirect.get_ref())?))
+        }
+        (None, Some(upstreams), None) => {
+            Some(Answer::Forward(upstreams::forwarding(compiler, raw, upstreams)))
+        }
+        (None, None, None) => {
+            let span = raw.name.span();
+            compiler.findings.at(span, "an API needs `upstreams`, `respond` or `redirect`");
             None
         }
-        (None, None) => {
-            let span = raw.name.span();
-            compiler.findings.at(span, "an API needs `upstreams` or `respond`");
+        (respond, _, redirect) => {
+            let span = respond.as_ref().map(Spanned::span).or(redirect.as_ref().map(Spanned::span));
+            let message = "an API has one of `upstreams`, `respond` and `redirect`";
+            compiler.findings.at(span.unwrap_or(raw.name.span()), message);
             None
         }
     }

@@ -140,7 +140,7 @@ fn hash_bytes(entries: u64, value: u64) -> u64 {
 fn upstreams(answer: &Answer) -> usize {
     match answer {
         Answer::Forward(forwarding) => forwarding.upstreams.len(),
-        Answer::Respond(_) => 0,
+        Answer::Respond(_) | Answer::Redirect(_) => 0,
     }
 }
 

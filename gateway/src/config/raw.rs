@@ -237,6 +237,12 @@ pub struct Api {
     pub retry: Option<Spanned<Retry>>,
     pub check: Option<Spanned<Check>>,
     pub respond: Option<Spanned<Respond>>,
+    pub redirect: Option<Spanned<Redirect>>,
+    pub request_headers: Option<Spanned<HeaderChanges>>,
+    pub response_headers: Option<Spanned<HeaderChanges>>,
+    pub https_only: Flag,
+    pub cors: Option<Spanned<Cors>>,
+    pub request_id: Any,
     pub auth: Option<Spanned<Auth>>,
     #[serde(default)]
     pub limits: Vec<LimitRow>,
@@ -276,6 +282,38 @@ pub struct Check {
     pub timeout: Text,
     pub up: Number,
     pub down: Number,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    pub to: Spanned<String>,
+    pub status: Number,
+    pub keep_path: Flag,
+}
+
+pub type Fields = std::collections::BTreeMap<Spanned<String>, Spanned<String>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderChanges {
+    #[serde(default)]
+    pub remove: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub set: Fields,
+    #[serde(default)]
+    pub add: Fields,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    pub origins: Spanned<Vec<Spanned<String>>>,
+    pub methods: Texts,
+    pub headers: Texts,
+    pub expose: Texts,
+    pub credentials: Flag,
+    pub max_age: Text,
 }
 
 #[derive(Debug, Deserialize)]

@@ -162,7 +162,7 @@ fn mistakes_are_named_with_their_place() {
 fn mistakes_of_an_api_are_named_with_their_place() {
     let api = |rest: &str| format!("[[api]]\nname = \"a\"\nlisten_path = \"/a\"\n{rest}");
     for (rest, place, part) in [
-        ("", "2:8", "needs `upstreams` or `respond`"),
+        ("", "2:8", "needs `upstreams`, `respond` or"),
         ("upstreams = [\"http://a\"]\nbalance = \"least\"", "5:11", "least_pending"),
         ("upstreams = [\"http://a\"]\nbalance = { header_hash = \"a b\" }", "5:11", "header_hash"),
         ("upstreams = [\"http://a\"]\neject = { failure = 1 }", "5:11", "did you mean `failures`"),
@@ -174,6 +174,24 @@ fn mistakes_of_an_api_are_named_with_their_place() {
         ("upstreams = [\"http://a\"]\nretry = { times = 9 }", "5:19", "0 to 5"),
         ("upstreams = [\"http://a\"]\nin_flight = { most = 0 }", "5:22", "1 to"),
         ("respond = { status = 200 }\nretry = { times = 1 }", "5:9", "there are none"),
+        ("redirect = { to = \"/elsewhere\" }", "4:19", "https://HOST"),
+        ("redirect = { to = \"https://a\", status = 200 }", "4:41", "308"),
+        ("redirect = { to = \"https://a\" }\nrespond = { status = 200 }", "5:11", "has one of"),
+        (
+            "respond = { status = 200 }\nrequest_headers = { remove = [\"Content-Length\"] }",
+            "5:31",
+            "belongs to",
+        ),
+        ("respond = { status = 200 }\nresponse_headers = { set = { \"X Y\" = \"1\" } }", "5:30", "letters"),
+        (
+            "respond = { status = 200 }\nresponse_headers = { add = { \"X\" = \"1\\r\\nY: 2\" } }",
+            "5:36",
+            "printable",
+        ),
+        ("respond = { status = 200 }\ncors = { origins = [\"https://a/\"] }", "5:21", "without a path"),
+        ("respond = { status = 200 }\ncors = { origins = [\"*\"], credentials = true }", "5:8", "refuse"),
+        ("respond = { status = 200 }\ncors = { origins = [] }", "5:20", "at least one"),
+        ("respond = { status = 200 }\nrequest_id = 7", "5:14", "true or the name"),
         ("upstreams = []", "4:13", "at least one"),
         ("upstreams = [\"ftp://h\"]", "4:14", "http://HOST"),
         ("upstreams = [\"http://\"]", "4:14", "http://HOST"),
@@ -183,7 +201,7 @@ fn mistakes_of_an_api_are_named_with_their_place() {
         ("upstreams = [{ ulr = \"http://h\" }]", "4:14", "url"),
         ("upstreams = [\"https://h\"]", "4:14", "not supported"),
         ("respond = { status = 100 }", "4:22", "200 to 599"),
-        ("respond = { status = 200 }\nupstreams = [\"http://h\"]", "4:11", "not both"),
+        ("respond = { status = 200 }\nupstreams = [\"http://h\"]", "4:11", "has one of"),
         (
             "respond = { status = 200 }\nlimits = [{ key = \"credential\", rate = \"1/s\", burst = 1 }]",
             "5:19",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Forwarding, Rate};
+use super::{Forwarding, Rate, Shaping};
 
 /// Everything that is served: the one list a snapshot is built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,12 +23,24 @@ pub struct Api {
     pub answer: Answer,
     pub auth: Option<Auth>,
     pub limits: Vec<LimitRow>,
+    pub shaping: Shaping,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Respond(StaticAnswer),
     Forward(Forwarding),
+    Redirect(Redirect),
+}
+
+/// `redirect = { to, status, keep_path }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Scheme, host and path, without '/' at its end.
+    pub to: Arc<str>,
+    pub status: u16,
+    /// Whether the request's path and query come behind it.
+    pub keeps_path: bool,
 }
 
 /// `respond = { status, body, content_type }`.

@@ -11,8 +11,8 @@ use super::body::{Body, RequestBody, Source};
 use super::client::{Identified, identify};
 use super::connection::{Connection, Peer};
 use super::dispatch::normalise;
-use super::filter::Facts;
-use super::forward::{Forward, Hop, to_upstream};
+use super::filter::{Asked, Facts, Seen};
+use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
 use super::http1::{Pace, asks_websocket};
 use super::respond::{Rejection, fault, reject};
@@ -33,14 +33,32 @@ pub(super) async fn exchange(
         worker.shared.metrics.malformed("forwarded").inc();
     }
     let mut request = request;
-    let passed = charge(&worker, &snapshot, &from, now_ns)
-        .and_then(|()| dispatch(&snapshot, &request))
-        .and_then(|served| filter(&worker, served, &from, &mut request, now_ns));
-    let served = match passed {
+    let dispatched = charge(&worker, &snapshot, &from, now_ns).and_then(|()| dispatch(&snapshot, &request));
+    let served = match dispatched {
         Ok(served) => served,
         Err(rejection) => return refuse(&worker, &rejection),
     };
-    let response = answer(&worker, &snapshot, served, &from, &over, request, now_ns).await;
+    let asked = Asked {
+        method: request.method(),
+        uri: request.uri(),
+        headers: request.headers(),
+        scheme: over.scheme,
+        peer_is_trusted: from.peer_is_trusted,
+    };
+    let seen = served.chain.see(&asked);
+    let passed = served.chain.before_auth(&asked);
+    let passed = match passed {
+        ControlFlow::Continue(()) => filter(&worker, served, &from, &mut request, now_ns),
+        ControlFlow::Break(_) => passed,
+    };
+    let mut response = match passed {
+        ControlFlow::Continue(()) => {
+            let exchange = Exchange { worker: &worker, snapshot: &snapshot, served, over: &over, now_ns };
+            exchange.answer(&from, &seen, request).await
+        }
+        ControlFlow::Break(rejection) => refuse(&worker, &rejection),
+    };
+    served.chain.on_answer(&seen, response.headers_mut());
     served.metrics.count(response.status().as_u16(), now_ns, crate::plane::now_ns());
     response
 }
@@ -85,62 +103,64 @@ fn dispatch<'a>(snapshot: &'a Snapshot, request: &Request<Source>) -> Result<&'a
 }
 
 /// The API's chain: who presents what credential, and what its limits say.
-fn filter<'a>(
+fn filter(
     worker: &Worker,
-    served: &'a ServedApi,
+    served: &ServedApi,
     from: &Identified,
     request: &mut Request<Source>,
     now_ns: u64,
-) -> Result<&'a ServedApi, Rejection> {
+) -> ControlFlow<Rejection> {
     let client: ClientKey = from.client.key;
     let facts = Facts { client, table: &worker.shared.rows, hasher: &worker.shared.hasher, now_ns };
-    match served.chain.run(&facts, request.headers_mut()) {
-        ControlFlow::Continue(()) => Ok(served),
-        ControlFlow::Break(rejection) => {
-            let response_class = reject(&rejection).status().as_u16();
-            served.metrics.count(response_class, now_ns, now_ns);
-            Err(rejection)
-        }
-    }
+    served.chain.run(&facts, request.headers_mut())
 }
 
-async fn answer(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    served: &ServedApi,
-    from: &Identified,
-    over: &Connection,
-    request: Request<Source>,
+/// A request that passed.
+struct Exchange<'a> {
+    worker: &'a Worker,
+    snapshot: &'a Snapshot,
+    served: &'a ServedApi,
+    over: &'a Connection,
     now_ns: u64,
-) -> Response<Body> {
-    let balance = match &served.answer {
-        ServedAnswer::Respond(prepared) => return prepared.respond(),
-        ServedAnswer::Forward(balance) => balance,
-    };
-    let (mut head, source) = request.into_parts();
-    let websocket = asks_websocket(&head);
-    if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok()) {
-        // RFC 9112 section 3.2.2: it takes the place of what Host said.
-        head.headers.insert(HOST, named);
+}
+
+impl Exchange<'_> {
+    async fn answer(&self, from: &Identified, seen: &Seen, request: Request<Source>) -> Response<Body> {
+        let Self { worker, snapshot, served, over, now_ns } = *self;
+        let balance = match &served.answer {
+            ServedAnswer::Respond(prepared) => return prepared.respond(),
+            ServedAnswer::Redirect(moved) => {
+                return moved.respond(&upstream_uri(&served.api, "", request.uri()));
+            }
+            ServedAnswer::Forward(balance) => balance,
+        };
+        let (mut head, source) = request.into_parts();
+        let websocket = asks_websocket(&head);
+        if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok())
+        {
+            // RFC 9112 section 3.2.2: it takes the place of what Host said.
+            head.headers.insert(HOST, named);
+        }
+        let key = balance.key(&head.headers, from.client.key);
+        head.version = hyper::Version::HTTP_11;
+        let hop = Hop { over, peer_is_trusted: from.peer_is_trusted, client: from.address };
+        to_upstream(&mut head.headers, &hop);
+        if websocket {
+            head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        served.chain.to_upstream(seen, &mut head.headers);
+        let pace = Pace::new(snapshot.timeouts.request_body_idle, snapshot.bounds.client_bytes_a_second);
+        let body = RequestBody::new(source, snapshot.bounds.body_bytes, pace);
+        let forward = Forward {
+            api: &served.api,
+            balance,
+            pools: &worker.pools,
+            timeouts: &snapshot.timeouts,
+            metrics: &served.metrics,
+        };
+        let sent = forward.send(key, Request::from_parts(head, body), now_ns).await;
+        sent.unwrap_or_else(fault)
     }
-    let key = balance.key(&head.headers, from.client.key);
-    head.version = hyper::Version::HTTP_11;
-    let hop = Hop { over, peer_is_trusted: from.peer_is_trusted, client: from.address };
-    to_upstream(&mut head.headers, &hop);
-    if websocket {
-        head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    let pace = Pace::new(snapshot.timeouts.request_body_idle, snapshot.bounds.client_bytes_a_second);
-    let body = RequestBody::new(source, snapshot.bounds.body_bytes, pace);
-    let forward = Forward {
-        api: &served.api,
-        balance,
-        pools: &worker.pools,
-        timeouts: &snapshot.timeouts,
-        metrics: &served.metrics,
-    };
-    let sent = forward.send(key, Request::from_parts(head, body), now_ns).await;
-    sent.unwrap_or_else(fault)
 }
 
 fn refuse(worker: &Worker, rejection: &Rejection) -> Response<Body> {
@@ -161,7 +181,10 @@ pub(super) fn count(worker: &Worker, rejection: &Rejection) {
         | Rejection::Expectation
         | Rejection::NoApi
         | Rejection::Unauthorized
-        | Rejection::Limited(_) => return,
+        | Rejection::Limited(_)
+        | Rejection::HttpsOnly(_)
+        | Rejection::Preflight(_)
+        | Rejection::Origin => return,
     };
     worker.shared.metrics.malformed(reason).inc();
 }

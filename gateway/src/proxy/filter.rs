@@ -1,25 +1,59 @@
-//! What stands between dispatch and the answer. A row of a table is a function from an API to its
-//! filter, or to none: what an API does not use costs its requests nothing. Filters behind auth get
-//! the [`Session`] that only auth can make. Filters before auth will be a table of the same kind.
+//! What stands between dispatch and the answer, and on the answer's way back. A row of a table is a
+//! function from an API to its filter, or to none: what an API does not use costs its requests nothing.
+//! Filters behind auth get the [`Session`] that only auth can make.
+
+mod https_only;
+
+mod cors;
 
 mod auth;
 
 mod limits;
 
+mod headers;
+
+mod request_id;
+
 use std::ops::ControlFlow;
 
-use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue, ORIGIN};
+use hyper::{HeaderMap, Method, Uri};
 
 use self::auth::{Auth, Session};
+use super::connection::Scheme;
 use super::respond::Rejection;
 use crate::limit::Who;
 use crate::model::{Api, ClientKey};
 use crate::plane::Table;
 use crate::telemetry::metrics::Metrics;
 
+/// A step that needs nobody's credential: it goes on or breaks with an answer.
+trait BeforeAuth: Send + Sync {
+    fn apply(&self, asked: &Asked<'_>) -> ControlFlow<Rejection>;
+}
+
 /// A step behind auth: it goes on or breaks with a rejection.
 trait Filter: Send + Sync {
     fn apply(&self, exchange: &Facts<'_>, session: &Session) -> ControlFlow<Rejection>;
+}
+
+/// Changes what an upstream is sent, once a hop's own headers are out.
+trait ToUpstream: Send + Sync {
+    fn apply(&self, seen: &Seen, headers: &mut HeaderMap);
+}
+
+/// Changes what a client is answered, by whoever.
+trait OnAnswer: Send + Sync {
+    fn apply(&self, seen: &Seen, headers: &mut HeaderMap);
+}
+
+/// A request's head, as filters see it.
+pub(super) struct Asked<'a> {
+    pub method: &'a Method,
+    pub uri: &'a Uri,
+    pub headers: &'a HeaderMap,
+    pub scheme: Scheme,
+    pub peer_is_trusted: bool,
 }
 
 /// What filters may know of an exchange.
@@ -30,28 +64,74 @@ pub(super) struct Facts<'a> {
     pub now_ns: u64,
 }
 
+/// What is kept of a request until its answer. Empty where the API needs nothing of it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub id: Option<HeaderValue>,
+    origin: Option<HeaderValue>,
+}
+
 /// A filter's row: from an API to its filter, or to none.
-type Row = fn(&Api, &Metrics) -> Option<Box<dyn Filter>>;
+type Row<F> = fn(&Api) -> Option<Box<F>>;
+
+/// As [`Row`], for what is counted.
+type CountedRow = fn(&Api, &Metrics) -> Option<Box<dyn Filter>>;
 
 /// In the order in which they run.
-const AFTER_AUTH: [Row; 1] = [limits::row];
+const BEFORE_AUTH: [Row<dyn BeforeAuth>; 2] = [https_only::row, cors::preflight];
+const AFTER_AUTH: [CountedRow; 1] = [limits::row];
+const TO_UPSTREAM: [Row<dyn ToUpstream>; 2] = [request_id::to_upstream, headers::of_requests];
+const ON_ANSWER: [Row<dyn OnAnswer>; 3] = [cors::on_answer, request_id::on_answer, headers::of_answers];
 
 /// The filters of one API, in order.
 pub(super) struct Chain {
+    before_auth: Vec<Box<dyn BeforeAuth>>,
     auth: Auth,
     after_auth: Vec<Box<dyn Filter>>,
+    to_upstream: Vec<Box<dyn ToUpstream>>,
+    on_answer: Vec<Box<dyn OnAnswer>>,
+    request_id: Option<HeaderName>,
+    sees_origins: bool,
 }
 
 impl Chain {
     pub fn build(api: &Api, metrics: &Metrics) -> Self {
-        let after_auth = AFTER_AUTH.iter().filter_map(|row| row(api, metrics)).collect();
-        Self { auth: Auth::build(api), after_auth }
+        Self {
+            before_auth: BEFORE_AUTH.iter().filter_map(|row| row(api)).collect(),
+            auth: Auth::build(api),
+            after_auth: AFTER_AUTH.iter().filter_map(|row| row(api, metrics)).collect(),
+            to_upstream: TO_UPSTREAM.iter().filter_map(|row| row(api)).collect(),
+            on_answer: ON_ANSWER.iter().filter_map(|row| row(api)).collect(),
+            request_id: request_id::name(api),
+            sees_origins: api.shaping.cors.is_some(),
+        }
     }
 
-    /// Runs the chain; auth takes the credential out of `headers`, so that no upstream sees it.
+    /// What the answer will want to know of the request.
+    pub fn see(&self, asked: &Asked<'_>) -> Seen {
+        let id = self.request_id.as_ref();
+        Seen {
+            id: id.map(|name| request_id::of(asked.headers, name, asked.peer_is_trusted)),
+            origin: asked.headers.get(ORIGIN).filter(|_| self.sees_origins).cloned(),
+        }
+    }
+
+    pub fn before_auth(&self, asked: &Asked<'_>) -> ControlFlow<Rejection> {
+        self.before_auth.iter().try_for_each(|filter| filter.apply(asked))
+    }
+
+    /// Auth, which takes the credential out of `headers`, so that no upstream sees it; and what follows it.
     pub fn run(&self, facts: &Facts<'_>, headers: &mut HeaderMap) -> ControlFlow<Rejection> {
         let session = self.auth.authenticate(headers)?;
         self.after_auth.iter().try_for_each(|filter| filter.apply(facts, &session))
+    }
+
+    pub fn to_upstream(&self, seen: &Seen, headers: &mut HeaderMap) {
+        self.to_upstream.iter().for_each(|filter| filter.apply(seen, headers));
+    }
+
+    pub fn on_answer(&self, seen: &Seen, headers: &mut HeaderMap) {
+        self.on_answer.iter().for_each(|filter| filter.apply(seen, headers));
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) use self::pool::Pools;
 pub(super) use self::switched::Switched;
 pub(super) use self::target::{Pending, Target};
 pub use self::upstreams::{Addresses, Upstreams};
-use self::uri::upstream_uri;
+pub(super) use self::uri::upstream_uri;
 
 /// One worker's way to an API's upstreams.
 pub(super) struct Forward<'a> {

@@ -1,13 +1,15 @@
 //! Every answer that is ours: refusals, faults and static answers. The one place that chooses status
 //! codes and bodies of a refusal (problem details, RFC 9457).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::{Response, StatusCode};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{HeaderMap, Response, StatusCode, Uri};
 
 use super::body::Body;
 use super::ratelimit;
-use crate::model::{Refusal, StaticAnswer};
+use crate::model::{Redirect, Refusal, StaticAnswer};
 
 /// A refusal that we intend.
 #[derive(Debug)]
@@ -30,6 +32,12 @@ pub(super) enum Rejection {
     /// No credential, or one that nobody has.
     Unauthorized,
     Limited(Box<Refusal>),
+    /// Plain HTTP, where only https is served: the same place there.
+    HttpsOnly(Box<HeaderValue>),
+    /// A browser asks beforehand; what it is told.
+    Preflight(Box<HeaderMap>),
+    /// A browser asks beforehand, for an origin that is not listed.
+    Origin,
 }
 
 /// The upstream's failure, or ours on the way to it.
@@ -60,6 +68,14 @@ pub(super) struct Prepared {
     status: StatusCode,
     content_type: HeaderValue,
     body: Bytes,
+}
+
+/// A redirect, made ready at publish.
+#[derive(Clone, Debug)]
+pub(super) struct Moved {
+    status: StatusCode,
+    to: Arc<str>,
+    keeps_path: bool,
 }
 
 impl Prepared {
@@ -137,7 +153,42 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
             response
         }
         Rejection::Limited(refusal) => limited(refusal),
+        Rejection::HttpsOnly(location) => {
+            redirect(StatusCode::PERMANENT_REDIRECT, HeaderValue::clone(location))
+        }
+        Rejection::Preflight(headers) => {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().clone_from(headers);
+            response
+        }
+        Rejection::Origin => problem(StatusCode::FORBIDDEN, "Forbidden", "this origin is not allowed"),
     }
+}
+
+impl Moved {
+    /// Configuration allows no other statuses and targets.
+    pub fn new(redirect: &Redirect) -> Self {
+        Self {
+            status: StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::PERMANENT_REDIRECT),
+            to: Arc::clone(&redirect.to),
+            keeps_path: redirect.keeps_path,
+        }
+    }
+
+    /// `rest` is what the request asks for behind the listen path, where that is stripped.
+    pub fn respond(&self, rest: &Uri) -> Response<Body> {
+        let rest = rest.path_and_query().map_or("/", |rest| rest.as_str());
+        let location = if self.keeps_path { format!("{}{rest}", self.to) } else { self.to.to_string() };
+        redirect(self.status, HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/")))
+    }
+}
+
+fn redirect(status: StatusCode, location: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response.headers_mut().insert(LOCATION, location);
+    response
 }
 
 pub(super) fn fault(fault: Fault) -> Response<Body> {

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::dispatch::Routes;
 use super::filter::Chain;
 use super::forward::{Balance, UpstreamFacts, Upstreams};
-use super::respond::Prepared;
+use super::respond::{Moved, Prepared};
 use super::{Bounds, Config, Listener, Timeouts};
 use crate::limit::{self, ClientLimit};
 use crate::model::{Answer, Api, Catalog, PrefixSet};
@@ -41,6 +41,7 @@ pub(super) struct ServedApi {
 pub(super) enum ServedAnswer {
     Respond(Prepared),
     Forward(Box<Balance>),
+    Redirect(Moved),
 }
 
 /// Position in [`Snapshot::listeners`].
@@ -95,7 +96,7 @@ impl Snapshot {
     pub(super) fn balances(&self) -> impl Iterator<Item = &Balance> {
         self.apis.iter().filter_map(|served| match &served.answer {
             ServedAnswer::Forward(balance) => Some(&**balance),
-            ServedAnswer::Respond(_) => None,
+            ServedAnswer::Respond(_) | ServedAnswer::Redirect(_) => None,
         })
     }
 
@@ -113,6 +114,7 @@ impl ServedApi {
     fn build(api: &Arc<Api>, upstreams: &Upstreams, metrics: &Metrics) -> Self {
         let answer = match &api.answer {
             Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
+            Answer::Redirect(redirect) => ServedAnswer::Redirect(Moved::new(redirect)),
             Answer::Forward(forwarding) => {
                 ServedAnswer::Forward(Box::new(Balance::new(&api.name, forwarding, upstreams)))
             }

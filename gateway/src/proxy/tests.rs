@@ -2,6 +2,7 @@
 
 mod double;
 mod harness;
+mod shaping;
 mod upstreams;
 
 mod proxied;

@@ -15,6 +15,7 @@ fn api(name: &str, host: Option<&str>, listen_path: &str) -> Arc<Api> {
         answer: Answer::Respond(answer),
         auth: None,
         limits: Vec::new(),
+        shaping: crate::model::Shaping::default(),
     })
 }
 

@@ -88,7 +88,7 @@ impl Forward<'_> {
     /// Path prefix and Host are the upstream's own.
     fn aim(&self, head: &mut request::Parts, asked: &Uri, pending: &Pending) {
         let target = pending.target();
-        head.uri = upstream_uri(self.api, target, asked);
+        head.uri = upstream_uri(self.api, &target.path, asked);
         head.headers.insert(HOST, target.host.clone());
     }
 

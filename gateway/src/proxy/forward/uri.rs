@@ -3,15 +3,14 @@
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 
-use super::Target;
 use crate::model::Api;
 use crate::proxy::dispatch::normalise;
 
-/// The path as it came, without the listen path where that is stripped, behind the upstream's own.
+/// The path as it came, without the listen path where that is stripped, behind `prefix`.
 /// A path that is not in normal form cannot be cut at the listen path, and goes on normalised.
-pub(in crate::proxy) fn upstream_uri(api: &Api, target: &Target, uri: &Uri) -> Uri {
+pub(in crate::proxy) fn upstream_uri(api: &Api, prefix: &str, uri: &Uri) -> Uri {
     let as_it_came = || uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    if !api.strip_listen_path && target.path.is_empty() {
+    if !api.strip_listen_path && prefix.is_empty() {
         return Uri::from(as_it_came());
     }
     let listen_path = api.listen_path.trim_end_matches('/');
@@ -23,6 +22,6 @@ pub(in crate::proxy) fn upstream_uri(api: &Api, target: &Target, uri: &Uri) -> U
     };
     let slash = if rest.starts_with('/') { "" } else { "/" };
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let path = PathAndQuery::try_from(format!("{}{slash}{rest}{query}", target.path));
+    let path = PathAndQuery::try_from(format!("{prefix}{slash}{rest}{query}"));
     Uri::from(path.unwrap_or_else(|_| as_it_came()))
 }
