@@ -24,7 +24,9 @@ use std::sync::Arc;
 use crate::model::{Client, ClientKey, Decision, Limit, Origin, Standing};
 
 pub use added::{Added, Additions, Named};
-pub use aggregates::{Aggregate, AggregatePorts, AggregatePrefix, Tables, capacity_of_aggregates, tables};
+pub use aggregates::{
+    Aggregate, AggregatePorts, AggregatePrefix, Tables, aggregate_tats, capacity_of_aggregates, tables,
+};
 pub use bans::{BanError, BanReason, BanRow, Bans, kernel_jiffies, remember};
 pub use census::{Census, Memory};
 pub use clock::{jiffies_hz, now_ns};

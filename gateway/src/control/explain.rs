@@ -7,9 +7,9 @@ use weir_ebpf::abi::{PROVED, Sentence, Word};
 use super::bans::Naming;
 use super::message::{Explained, WordView, duration_text};
 use super::{Parts, bans};
-use crate::limit::Override;
-use crate::model::{Client, ClientKey, Origin, Rate};
-use crate::plane::now_ns;
+use crate::limit::{Aggregate, Override};
+use crate::model::{Client, ClientKey, Origin, Rate, Standing};
+use crate::plane::{PinDir, aggregate_tats, now_ns};
 
 pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String> {
     let address = bans::parse_address(address)?;
@@ -22,13 +22,17 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
         None => None,
     };
     let over = config.limit.over(address);
-    let words = words(parts, key, over, now_ns);
+    let mut words = words(parts, key, over, now_ns);
+    let is_proved = entry.is_some_and(|entry| entry.flags & PROVED != 0);
+    if is_proved {
+        words.extend(aggregates(parts, key, over, now_ns)?);
+    }
     let namings = bans::lists(parts, address);
     let mut explained = Explained {
         client: key.to_string(),
         lists: namings.iter().map(|naming| naming.what.clone()).collect(),
         ban: shared.bans.find(key, now_ns).map(|row| bans::view(&row, now_ns)),
-        proved: parts.maps.as_ref().map(|_| entry.is_some_and(|entry| entry.flags & PROVED != 0)),
+        proved: parts.maps.as_ref().map(|_| is_proved),
         passed: entry.map(|entry| entry.passed),
         dropped: entry.map(|entry| entry.dropped),
         words,
@@ -72,6 +76,35 @@ fn view(parts: &Parts, key: ClientKey, name: &str, word: Word, rate: &Rate, now_
         burst: rate.burst(),
         wait_seconds: wait_ns as f64 / 1e9,
     }
+}
+
+/// What its prefix's proved clients share; where each port has a word, the one that has least left.
+fn aggregates(
+    parts: &Parts,
+    key: ClientKey,
+    over: Option<&Override>,
+    now_ns: u64,
+) -> Result<Vec<WordView>, String> {
+    let config = parts.config.load();
+    let held = over.map_or(&config.limit.aggregates, |over| &over.aggregates);
+    let held: Vec<_> = held.iter().filter(|one| one.prefix.is_v4() == key.is_v4()).collect();
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sums: Vec<_> = held.iter().map(|one| one.in_plane()).collect();
+    let pins = PinDir::new(&config.kernel.pin_dir);
+    let tats = aggregate_tats(&pins, key, &sums).map_err(|error| error.to_string())?;
+    let view = |(one, tat_ns): (&Aggregate, u64)| {
+        let (limit, standing) = (one.packets.limit(), Standing { debt_ns: tat_ns.saturating_sub(now_ns) });
+        let wait_ns = limit.wait_ns(standing.debt_ns, 1).unwrap_or(limit.tau_ns);
+        WordView {
+            name: format!("aggregate {}", one.name),
+            left: standing.remaining(&limit),
+            burst: one.packets.burst(),
+            wait_seconds: wait_ns as f64 / 1e9,
+        }
+    };
+    Ok(held.into_iter().zip(tats).map(view).collect())
 }
 
 fn conclusion(explained: &Explained, namings: &[Naming]) -> String {

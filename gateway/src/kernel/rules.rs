@@ -79,12 +79,7 @@ fn limit_row(one: &limit::Override) -> LimitRow {
 }
 
 fn aggregates(limited: &[limit::Aggregate]) -> Vec<Aggregate> {
-    let aggregate = |one: &limit::Aggregate| Aggregate {
-        prefix: one.prefix,
-        ports: one.ports,
-        limit: one.packets.limit(),
-    };
-    limited.iter().map(aggregate).collect()
+    limited.iter().map(limit::Aggregate::in_plane).collect()
 }
 
 /// Every list that names somebody. Where several say the same of a source, the first counts it.

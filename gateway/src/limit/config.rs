@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::{LimitName, Rate};
-use crate::plane::{AggregatePorts, AggregatePrefix};
+use crate::plane::{self, AggregatePorts, AggregatePrefix};
 
 /// Entries of each bounded table beside the process table: refusals, shed levels, graces, limits by
 /// other keys, connections by client. 16 bytes each.
@@ -49,6 +49,13 @@ pub struct Override {
     pub syns: Option<Rate>,
     /// Those that hold for its clients.
     pub aggregates: Vec<Aggregate>,
+}
+
+impl Aggregate {
+    /// As the kernel plane holds it.
+    pub fn in_plane(&self) -> plane::Aggregate {
+        plane::Aggregate { prefix: self.prefix, ports: self.ports, limit: self.packets.limit() }
+    }
 }
 
 impl Config {

@@ -1,13 +1,15 @@
 //! Limits above the single client, as they stand in AGGREGATE_ROWS: a table for each family beside each
 //! entry of RULES.
 
-use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData};
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError};
 use weir_ebpf::abi::{AGGREGATES_MAX, AggregateKey, AggregateRow, aggregates_at, maps};
+use weir_ebpf::aggregate::{Party, Share, word_of};
 use weir_ebpf::gcra::Limit;
 use weir_ebpf::scope::PortCell;
 
 use super::maps::{MapsError, in_map, open};
 use super::pins::PinDir;
+use crate::model::ClientKey;
 
 /// A limit that the clients of a prefix share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,34 @@ impl AggregatePrefix {
             Self::V6Net48 => 16,
         }
     }
+}
+
+/// What the proved clients of `key`'s prefix owe under each aggregate, as TATs in ns; where each port has a
+/// word, the port that owes most.
+pub fn aggregate_tats(
+    pins: &PinDir,
+    key: ClientKey,
+    aggregates: &[Aggregate],
+) -> Result<Vec<u64>, MapsError> {
+    let words: HashMap<MapData, AggregateKey, u64> = open(pins, maps::AGGREGATES, Map::LruHashMap)?;
+    let of = |aggregate: &Aggregate| {
+        let row = aggregate.row();
+        let port = row.port.max(1);
+        let Some(word) = word_of(&row, Share { key, port, n: 1, party: Party::Proved }) else { return Ok(0) };
+        if aggregate.ports != AggregatePorts::Each {
+            return match words.get(&word, 0) {
+                Ok(tat_ns) => Ok(tat_ns),
+                Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(0),
+                Err(source) => in_map(maps::AGGREGATES, Err(source)),
+            };
+        }
+        let is_of = |other: &AggregateKey| other.prefix == word.prefix && other.of >> 32 == word.of >> 32;
+        // Words that are pushed out meanwhile owe nothing any more.
+        let rows =
+            words.iter().filter_map(Result::ok).filter(|(other, _)| is_of(other) && other.of as u32 != 0);
+        Ok(rows.map(|(_, tat_ns)| tat_ns).max().unwrap_or(0))
+    };
+    aggregates.iter().map(of).collect()
 }
 
 /// Words that AGGREGATES has room for.

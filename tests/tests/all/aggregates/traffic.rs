@@ -207,6 +207,16 @@ fn hosts_of_a_prefix_share_its_limit_and_those_of_shared_ranges_have_another() -
     let sent = MANY * (v4.len() + v6.len()) as u64;
     assert_eq!(refused, sent - after.values().sum::<u64>(), "each is counted");
 
+    let explained = weir.json(&["explain", NEAR[1], "--json"])?;
+    let word = explained["words"]
+        .as_array()
+        .and_then(|words| words.iter().find(|word| word["name"] == "aggregate net"));
+    let left = word.and_then(|word| word["left"].as_u64()).context("explained")?;
+    assert!(left <= REFILLED, "{explained}");
+    if left == 0 {
+        assert_eq!(explained["conclusion"], "its next packet is dropped by its limit of aggregate net");
+    }
+
     let socket = hosts.listen(server4, OTHER_PORT)?;
     hosts.send(NEAR[0], server4, OTHER_PORT)?;
     check(&heard(&socket)?, &NEAR[..1], BURST);
