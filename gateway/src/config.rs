@@ -19,6 +19,8 @@ mod upstreams;
 
 mod shaping;
 
+mod upstream_tls;
+
 mod tls;
 
 mod keys;

@@ -9,6 +9,7 @@ mod forwarding;
 mod prefixes;
 mod rate;
 mod shaping;
+mod upstream_tls;
 
 pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Redirect, StaticAnswer};
 pub use client::{Client, Origin, prefix_of};
@@ -17,5 +18,6 @@ pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry
 pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;
 pub use shaping::{Cors, HeaderChanges, Origins, Shaping};
+pub use upstream_tls::{Identity, UpstreamTls};
 pub use weir_ebpf::abi::ClientKey;
 pub use weir_ebpf::gcra::Limit;

@@ -42,6 +42,8 @@ pub use accept::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, Shared, SharedParts, TLS_W
 pub use client::hops;
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
-pub use forward::{Addresses, IDLE_ALL_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstreams};
+pub use forward::{
+    Addresses, IDLE_ALL_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstream_tls, check_upstreams,
+};
 pub use snapshot::Snapshot;
 pub use tls::{Certificate, CertificateFacts, ClientAuth, MinVersion, SuiteName, Tls, TlsFault, TlsParts};

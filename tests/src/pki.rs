@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, date_time_ymd,
+};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 
 /// Signs whatever a test wants.
 pub struct Authority {
@@ -69,6 +72,12 @@ impl Issued {
     pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
         std::fs::write(folder.join(format!("{name}.crt")), &self.pem)?;
         Ok(std::fs::write(folder.join(format!("{name}.key")), self.key.serialize_pem())?)
+    }
+
+    /// SHA-256 of the public key, in hex.
+    pub fn pin(&self) -> String {
+        let digest = Sha256::digest(self.key.subject_public_key_info());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     pub fn key(&self) -> Result<PrivateKeyDer<'static>> {

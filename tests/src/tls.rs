@@ -9,9 +9,10 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme, StreamOwned,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ServerConfig, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
 };
 
 use crate::http::{PATIENCE, Response, read_response};
@@ -65,6 +66,21 @@ impl Client {
         }
         Ok(connection)
     }
+}
+
+/// A server that shows `issued`, and asks clients for a certificate of `clients`, if given.
+pub fn server(issued: &Issued, clients: Option<&Authority>) -> Result<ServerConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(clients.roots()?, provider).build()?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Ok(builder.with_single_cert(vec![issued.certificate.clone()], issued.key()?)?)
 }
 
 /// A connection whose handshake is done.

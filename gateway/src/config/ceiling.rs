@@ -12,7 +12,7 @@ use weir_ebpf::verdict::COUNTER_CELLS;
 use super::Config;
 use crate::kernel::ModeWanted;
 use crate::limit::TABLE_ENTRIES;
-use crate::model::Answer;
+use crate::model::{Answer, Upstream};
 use crate::plane::Table;
 use crate::proxy::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES};
 
@@ -38,6 +38,8 @@ const TLS_CONNECTION: u64 = (8 << 10) + (18 << 10) + (16 << 10) + (TLS_WRITE_BYT
 const STREAM: u64 = 8 << 10;
 /// An idle connection to an upstream: hyper's first read buffer and its task.
 const IDLE_UPSTREAM: u64 = 16 << 10;
+/// TLS of an idle connection: its state, and what rustls keeps to read into.
+const TLS_IDLE: u64 = 12 << 10;
 /// Keeper and gateway before the first client: binary, heap, stacks.
 const PROCESSES: u64 = 64 << 20;
 /// A ban in the gateway's own map, and the count of its cell of SEEN.
@@ -120,15 +122,12 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     }
     let connections = u64::from(bounds.connections);
     part("connections", connections * connection, format!("{connections} times {} KiB", connection >> 10));
-    let upstreams: usize = config.catalog.apis.iter().map(|api| upstreams(&api.answer)).sum();
+    let upstreams = || config.catalog.apis.iter().flat_map(|api| upstreams(&api.answer));
     // A name may stand for many addresses.
-    let each = if upstreams == 0 { 0 } else { IDLE_ALL_MAX };
+    let each = if upstreams().next().is_none() { 0 } else { IDLE_ALL_MAX };
     let idle = (workers * each) as u64;
-    part(
-        "idle upstream connections",
-        idle * IDLE_UPSTREAM,
-        format!("{idle} times {} KiB", IDLE_UPSTREAM >> 10),
-    );
+    let each = IDLE_UPSTREAM + if upstreams().any(|one| one.tls.is_some()) { TLS_IDLE } else { 0 };
+    part("idle upstream connections", idle * each, format!("{idle} times {} KiB", each >> 10));
     part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
     Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
 }
@@ -137,10 +136,10 @@ fn hash_bytes(entries: u64, value: u64) -> u64 {
     entries * (HASH_ELEMENT + 8 + value) + entries.next_power_of_two() * HASH_BUCKET
 }
 
-fn upstreams(answer: &Answer) -> usize {
+fn upstreams(answer: &Answer) -> &[Upstream] {
     match answer {
-        Answer::Forward(forwarding) => forwarding.upstreams.len(),
-        Answer::Respond(_) | Answer::Redirect(_) => 0,
+        Answer::Forward(forwarding) => &forwarding.upstreams,
+        Answer::Respond(_) | Answer::Redirect(_) => &[],
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn load(file: &Path) -> Result<Arc<[KeyRow]>, Errors> {
     Ok(rows.into())
 }
 
-fn digest(hex: &str) -> Option<[u8; 32]> {
+/// SHA-256 in hex.
+pub(super) fn digest(hex: &str) -> Option<[u8; 32]> {
     if hex.len() != 64 || !hex.is_ascii() {
         return None;
     }

@@ -230,6 +230,7 @@ pub struct Api {
     pub listen_path: Spanned<String>,
     pub strip_listen_path: Flag,
     pub upstreams: Option<Spanned<Vec<Spanned<Value>>>>,
+    pub upstream_tls: Option<Spanned<UpstreamTls>>,
     pub balance: Any,
     pub slow_start: Text,
     pub eject: Option<Spanned<Eject>>,
@@ -246,6 +247,16 @@ pub struct Api {
     pub auth: Option<Spanned<Auth>>,
     #[serde(default)]
     pub limits: Vec<LimitRow>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    pub ca: Text,
+    pub cert: Text,
+    pub key: Text,
+    pub server_name: Text,
+    pub pins: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]

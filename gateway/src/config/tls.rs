@@ -71,14 +71,17 @@ fn certificate(compiler: &mut Compiler<'_>, raw: &raw::Certificate) -> Option<Ce
 }
 
 /// All certificates of a file, at least one.
-fn certificates(compiler: &mut Compiler<'_>, raw: &Spanned<String>) -> Option<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(
+    compiler: &mut Compiler<'_>,
+    raw: &Spanned<String>,
+) -> Option<Vec<CertificateDer<'static>>> {
     let (file, pem) = pem_file(compiler, raw)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let all = all.and_then(|all| if all.is_empty() { Err(PemError::NoItemsFound) } else { Ok(all) });
     pem_item(compiler, raw, &file, all, "certificate (BEGIN CERTIFICATE)")
 }
 
-fn pem_item<T>(
+pub(super) fn pem_item<T>(
     compiler: &mut Compiler<'_>,
     raw: &Spanned<String>,
     file: &Path,
@@ -95,7 +98,7 @@ fn pem_item<T>(
 }
 
 /// A file's bytes; it is followed from now on.
-fn pem_file(compiler: &mut Compiler<'_>, raw: &Spanned<String>) -> Option<(PathBuf, Vec<u8>)> {
+pub(super) fn pem_file(compiler: &mut Compiler<'_>, raw: &Spanned<String>) -> Option<(PathBuf, Vec<u8>)> {
     let file = compiler.folder.join(raw.get_ref());
     if !compiler.also.contains(&file) {
         compiler.also.push(file.clone());

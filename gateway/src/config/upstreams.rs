@@ -1,12 +1,14 @@
 //! `upstreams` of an `[[api]]`, and how they are used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::{Spanned, Value};
 
 use super::compile::{Compiler, not_supported};
-use super::raw;
-use crate::model::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Upstream};
+use super::{raw, upstream_tls};
+use crate::model::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Upstream, UpstreamTls};
+use crate::proxy::check_upstream_tls;
 
 const WEIGHT_MAX: i64 = 1_000;
 
@@ -30,8 +32,14 @@ pub(super) fn forwarding(
     if upstreams.get_ref().is_empty() {
         compiler.findings.at(upstreams.span(), "`upstreams` names at least one");
     }
+    let wants_tls = upstreams.get_ref().iter().any(|raw| url_and_weight(raw).0.starts_with(HTTPS));
+    let tls = upstream_tls::upstream_tls(compiler, raw.upstream_tls.as_ref(), wants_tls, upstreams.span());
     Forwarding {
-        upstreams: upstreams.get_ref().iter().filter_map(|raw| upstream(compiler, raw)).collect(),
+        upstreams: upstreams
+            .get_ref()
+            .iter()
+            .filter_map(|raw| upstream(compiler, raw, tls.as_ref()))
+            .collect(),
         balance: balance(compiler, raw.balance.as_ref()),
         slow_start: raw.slow_start.as_ref().and_then(|time| compiler.time(time)).unwrap_or_default(),
         eject: eject(compiler, raw.eject.as_ref().map(Spanned::get_ref)),
@@ -44,6 +52,7 @@ pub(super) fn forwarding(
 /// Of an API that answers by itself.
 pub(super) fn refuse_all(compiler: &mut Compiler<'_>, raw: &raw::Api) {
     let spans = [
+        raw.upstream_tls.as_ref().map(Spanned::span),
         raw.balance.as_ref().map(Spanned::span),
         raw.slow_start.as_ref().map(Spanned::span),
         raw.eject.as_ref().map(Spanned::span),
@@ -139,9 +148,9 @@ fn retry(compiler: &mut Compiler<'_>, raw: Option<&raw::Retry>) -> Retry {
     retry
 }
 
-/// `"http://host:port/path"` or `{ url, weight }`.
-fn upstream(compiler: &mut Compiler<'_>, raw: &Spanned<Value>) -> Option<Upstream> {
-    let (url, weight) = match raw.get_ref() {
+/// `"URL"` or `{ url, weight }`; anything else has no URL.
+fn url_and_weight(raw: &Spanned<Value>) -> (&str, i64) {
+    match raw.get_ref() {
         Value::String(url) => (url.as_str(), 1),
         Value::Table(table) if table.keys().all(|key| key == "url" || key == "weight") => {
             let weight = table.get("weight").map_or(Some(1), Value::as_integer);
@@ -151,23 +160,46 @@ fn upstream(compiler: &mut Compiler<'_>, raw: &Spanned<Value>) -> Option<Upstrea
             }
         }
         _ => ("", 0),
-    };
-    if url.starts_with("https://") || url.starts_with("h2c://") {
-        compiler.findings.at(raw.span(), not_supported("an https or h2c upstream"));
+    }
+}
+
+const HTTP: &str = "http://";
+const HTTPS: &str = "https://";
+/// Of https.
+const PORT: &str = "443";
+
+/// `"http://host:port/path"`, `"https://.."` or `{ url, weight }`.
+fn upstream(
+    compiler: &mut Compiler<'_>,
+    raw: &Spanned<Value>,
+    tls: Option<&Arc<UpstreamTls>>,
+) -> Option<Upstream> {
+    let (url, weight) = url_and_weight(raw);
+    if url.starts_with("h2c://") {
+        compiler.findings.at(raw.span(), not_supported("an h2c upstream"));
         return None;
     }
-    let parsed = url.strip_prefix("http://").and_then(|rest| {
+    let is_https = url.starts_with(HTTPS);
+    let parsed = url.strip_prefix(HTTP).or(url.strip_prefix(HTTPS)).and_then(|rest| {
         let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
         is_authority(authority).then_some((authority, path.trim_end_matches('/')))
     });
     let (Some((authority, path)), 1..=WEIGHT_MAX) = (parsed, weight) else {
         let message = format!(
-            "an upstream is \"http://HOST:PORT/PATH\" or {{ url = \"..\", weight = 1 to {WEIGHT_MAX} }}"
+            "an upstream is \"http://HOST:PORT/PATH\", \"https://..\" or {{ url = \"..\", weight = 1 to {WEIGHT_MAX} }}"
         );
         compiler.findings.at(raw.span(), message);
         return None;
     };
-    Some(Upstream { authority: authority.into(), path: path.into(), weight: u32::try_from(weight).ok()? })
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let authority = if is_https && !has_port { format!("{authority}:{PORT}") } else { authority.to_owned() };
+    // What is wrong with `upstream_tls` is noted.
+    let tls = if is_https { Some(Arc::clone(tls?)) } else { None };
+    if let Some(Err(error)) = tls.as_deref().map(|tls| check_upstream_tls(tls, &authority)) {
+        compiler.findings.at(raw.span(), format!("no TLS to this upstream: {error}"));
+    }
+    let weight = u32::try_from(weight).ok()?;
+    Some(Upstream { authority: authority.into(), path: path.into(), weight, tls })
 }
 
 fn is_authority(text: &str) -> bool {

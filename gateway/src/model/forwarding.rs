@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::UpstreamTls;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
     /// At least one.
@@ -17,7 +19,7 @@ pub struct Forwarding {
     pub check: Option<Check>,
 }
 
-/// A backend: plain HTTP/1.1.
+/// A backend: HTTP/1.1, plain or over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// `host:port` as written, the Host that is sent and the pool's name.
@@ -26,6 +28,8 @@ pub struct Upstream {
     pub path: Arc<str>,
     /// At least 1; each address of a name has it whole.
     pub weight: u32,
+    /// None: plain.
+    pub tls: Option<Arc<UpstreamTls>>,
 }
 
 /// Who is next.

@@ -23,6 +23,8 @@ mod pool;
 
 mod queue;
 
+mod secure;
+
 mod target;
 
 mod upstreams;
@@ -52,6 +54,7 @@ pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, listed, says_who, strip_hop_by_hop, to_upstream};
 pub use self::pool::IDLE_ALL_MAX;
 pub(super) use self::pool::Pools;
+pub use self::secure::check_upstream_tls;
 pub(super) use self::switched::Switched;
 pub(super) use self::target::{Pending, Target};
 pub use self::upstreams::{Addresses, Upstreams};

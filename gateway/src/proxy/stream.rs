@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client;
 use tokio_rustls::server::TlsStream;
 
 use super::accept::Metered;
@@ -20,6 +21,8 @@ pub(super) enum Stream {
         ahead: Bytes,
     },
     Tls(Box<TlsStream<Metered>>),
+    /// TLS of which we are the client.
+    Upstream(Box<client::TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -28,6 +31,7 @@ impl Stream {
         match self {
             Self::Plain(stream) | Self::Begun { stream, .. } => stream,
             Self::Tls(stream) => stream.get_ref().0.socket(),
+            Self::Upstream(stream) => stream.get_ref().0,
         }
     }
 }
@@ -45,6 +49,7 @@ impl AsyncRead for Stream {
             }
             Self::Plain(stream) | Self::Begun { stream, .. } => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Upstream(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -54,6 +59,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(stream) | Self::Begun { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Upstream(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -67,6 +73,7 @@ impl AsyncWrite for Stream {
                 Pin::new(stream).poll_write_vectored(cx, slices)
             }
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Upstream(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -74,6 +81,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) | Self::Begun { stream, .. } => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Upstream(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -81,6 +89,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(stream) | Self::Begun { stream, .. } => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Upstream(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -88,6 +97,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(stream) | Self::Begun { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Upstream(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

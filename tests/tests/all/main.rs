@@ -24,6 +24,7 @@ mod resize;
 mod rig;
 mod tls;
 mod unattended;
+mod upstream_tls;
 mod upstreams;
 mod verifier;
 

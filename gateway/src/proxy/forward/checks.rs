@@ -78,12 +78,15 @@ async fn ask(target: Arc<Target>, check: Check, api: Arc<str>) {
 }
 
 async fn answer(target: &Target, question: &Question) -> io::Result<()> {
-    let mut stream = TcpStream::connect(target.address).await?;
-    let Question::Http(path) = question else { return Ok(()) };
+    let Question::Http(path) = question else {
+        return TcpStream::connect(target.address).await.map(drop);
+    };
+    let mut stream = target.connect().await?;
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: ").into_bytes();
     request.extend_from_slice(target.host.as_bytes());
     request.extend_from_slice(b"\r\nUser-Agent: weir-check\r\nConnection: close\r\n\r\n");
     stream.write_all(&request).await?;
+    stream.flush().await?;
     let mut head = Vec::with_capacity(STATUS_BYTES);
     let mut stream = stream.take(STATUS_BYTES as u64);
     while !head.contains(&b'\n') && stream.read_buf(&mut head).await? > 0 {}

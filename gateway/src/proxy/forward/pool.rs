@@ -6,12 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use super::Target;
 use super::target::Open;
 use crate::proxy::http1::{HeadBounds, Link, Scratch};
-use crate::proxy::stream::Stream;
 
 /// Idle connections kept for one address of an API's upstreams by one worker.
 const IDLE_MAX: usize = 128;
@@ -61,9 +58,8 @@ impl Pools {
     }
 
     pub async fn connect(self: &Rc<Self>, target: &Target) -> io::Result<Connection> {
-        let stream = TcpStream::connect(target.address).await?;
-        stream.set_nodelay(true)?;
-        let link = Link::new(Stream::Plain(stream), Scratch::clone(&self.scratch), self.bounds);
+        let stream = target.connect().await?;
+        let link = Link::new(stream, Scratch::clone(&self.scratch), self.bounds);
         let open = Open::new(&target.state);
         Ok(Connection { pools: Rc::clone(self), open, link: Box::new(link) })
     }

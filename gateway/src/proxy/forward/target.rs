@@ -1,15 +1,19 @@
 //! One address of an upstream, ready to connect, and what is counted of it. The counts outlive the
 //! snapshot: a reload that leaves the address where it is finds them as they were.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hyper::header::HeaderValue;
+use tokio::net::TcpStream;
 
 use super::group::Group;
 use super::health::Health;
+use super::secure::Security;
 use crate::model::Upstream;
+use crate::proxy::stream::Stream;
 
 /// Where a request can go.
 pub(in crate::proxy) struct Target {
@@ -27,13 +31,13 @@ pub(in crate::proxy) struct Target {
 }
 
 /// What is counted of one address of one API's upstream, by all workers.
-#[derive(Debug)]
 pub(in crate::proxy) struct TargetState {
     /// Unique in the process.
     pub id: u64,
     pub(super) health: Health,
     in_flight: AtomicU32,
     connections: AtomicU32,
+    security: Security,
 }
 
 /// A connection, as long as it is open.
@@ -53,12 +57,19 @@ impl Target {
             name: format!("{}/{address}", upstream.authority).into(),
             upstream: Arc::clone(&upstream.authority),
             address,
-            host: HeaderValue::from_str(&upstream.authority).unwrap_or(HeaderValue::from_static("")),
+            host: HeaderValue::from_str(host(upstream)).unwrap_or(HeaderValue::from_static("")),
             path: Arc::clone(&upstream.path),
             weight: upstream.weight,
             state,
             group,
         }
+    }
+
+    /// Connects, and shakes hands where it is TLS.
+    pub async fn connect(&self) -> io::Result<Stream> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        self.state.security.over(stream).await
     }
 
     /// A place, unless all `most` are taken.
@@ -76,8 +87,8 @@ impl Target {
 }
 
 impl TargetState {
-    pub(super) fn new(id: u64, health: Health) -> Self {
-        Self { id, health, in_flight: AtomicU32::new(0), connections: AtomicU32::new(0) }
+    pub(super) fn new(id: u64, health: Health, security: Security) -> Self {
+        Self { id, health, in_flight: AtomicU32::new(0), connections: AtomicU32::new(0), security }
     }
 
     /// Open connections of all workers, idle ones too.
@@ -114,6 +125,12 @@ impl Drop for Pending {
         self.0.state.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.0.group.queue.one_left();
     }
+}
+
+/// As a client would write it: without the scheme's own port, which configuration adds to `https`.
+fn host(upstream: &Upstream) -> &str {
+    let bare = upstream.tls.as_ref().and_then(|_| upstream.authority.strip_suffix(":443"));
+    bare.unwrap_or(&upstream.authority)
 }
 
 /// Of plain HTTP.

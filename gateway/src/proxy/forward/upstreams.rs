@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::group::Group;
 use super::health::Health;
+use super::secure::{Security, fingerprint};
 use super::target::{Target, TargetState, host_and_port};
 use crate::model::Upstream;
 use crate::plane::now_ns;
@@ -32,8 +33,9 @@ struct Known {
     next_id: u64,
 }
 
-/// An API, its upstream as it is written, an address of that.
-type StateKey = (Arc<str>, Arc<str>, SocketAddr);
+/// An API, its upstream as it is written, an address of that, and the fingerprint of its TLS: what was
+/// connected under another is not used any more.
+type StateKey = (Arc<str>, Arc<str>, SocketAddr, Option<[u8; 32]>);
 
 impl Upstreams {
     /// Takes over what is newer; a name without an answer keeps its old one.
@@ -53,9 +55,11 @@ impl Upstreams {
         known.groups.insert(Arc::clone(api), Arc::downgrade(&group));
         let mut targets = Vec::new();
         for upstream in upstreams {
+            let tls = upstream.tls.as_deref();
+            let fingerprint = tls.map(fingerprint);
             for address in known.addresses_of(&upstream.authority) {
-                let key = (Arc::clone(api), Arc::clone(&upstream.authority), address);
-                let state = known.state(key, health);
+                let key = (Arc::clone(api), Arc::clone(&upstream.authority), address, fingerprint);
+                let state = known.state(key, health, || Security::new(tls, &upstream.authority));
                 targets.push(Arc::new(Target::new(upstream, address, state, Arc::clone(&group))));
             }
         }
@@ -84,12 +88,17 @@ impl Known {
         addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
     }
 
-    fn state(&mut self, key: StateKey, health: impl Fn() -> Health) -> Arc<TargetState> {
+    fn state(
+        &mut self,
+        key: StateKey,
+        health: impl Fn() -> Health,
+        security: impl Fn() -> Security,
+    ) -> Arc<TargetState> {
         if let Some(state) = self.states.get(&key).and_then(Weak::upgrade) {
             return state;
         }
         self.next_id += 1;
-        let state = Arc::new(TargetState::new(self.next_id, health()));
+        let state = Arc::new(TargetState::new(self.next_id, health(), security()));
         self.states.insert(key, Arc::downgrade(&state));
         state
     }
