@@ -88,6 +88,16 @@ pub(super) enum Source {
     Http2(Stream),
 }
 
+impl Source {
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::None => SizeHint::with_exact(0),
+            Self::Http1(received) => received.size_hint(),
+            Self::Http2(stream) => stream.left_bytes.map_or(SizeHint::default(), SizeHint::with_exact),
+        }
+    }
+}
+
 /// Of a request, on its way to the upstream.
 pub(super) struct RequestBody {
     source: Source,
@@ -187,11 +197,7 @@ impl http_body::Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::None => SizeHint::with_exact(0),
-            Source::Http1(received) => received.size_hint(),
-            Source::Http2(stream) => stream.left_bytes.map_or(SizeHint::default(), SizeHint::with_exact),
-        }
+        self.source.size_hint()
     }
 }
 

@@ -135,7 +135,8 @@ impl Exchange<'_> {
             ServedAnswer::Forward(balance) => balance,
         };
         let (mut head, source) = request.into_parts();
-        let websocket = asks_websocket(&head);
+        // A body would be the upgraded protocol's first bytes (RFC 9110 section 7.8): nobody sends one.
+        let websocket = source.size_hint().exact() == Some(0) && asks_websocket(&head);
         if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok())
         {
             // RFC 9112 section 3.2.2: it takes the place of what Host said.

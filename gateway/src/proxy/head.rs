@@ -2,16 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST};
+use hyper::header::{EXPECT, HOST};
 use hyper::http::uri::Scheme;
-use hyper::{HeaderMap, Method, Request, Version};
+use hyper::{Method, Request, Version};
 
 use super::Bounds;
 use super::authority::is_authority;
+use super::body::Source;
 use super::respond::Rejection;
 
 /// Checks the head; the host that it names ("" in HTTP/1.0 without one).
-pub(super) fn check<'a, B>(request: &'a Request<B>, bounds: &Bounds) -> ControlFlow<Rejection, &'a str> {
+pub(super) fn check<'a>(request: &'a Request<Source>, bounds: &Bounds) -> ControlFlow<Rejection, &'a str> {
     let reject = |reason| ControlFlow::Break(Rejection::Malformed(reason));
     if request.method() == Method::CONNECT {
         return ControlFlow::Break(Rejection::Connect);
@@ -20,9 +21,8 @@ pub(super) fn check<'a, B>(request: &'a Request<B>, bounds: &Bounds) -> ControlF
     if target_bytes > bounds.uri_bytes as usize {
         return ControlFlow::Break(Rejection::UriTooLong);
     }
-    let headers = request.headers();
     if let Some(bound) = bounds.body_bytes
-        && declared_bytes(headers).is_some_and(|declared| declared > bound)
+        && request.body().size_hint().lower() > bound
     {
         return ControlFlow::Break(Rejection::BodyTooLarge);
     }
@@ -37,10 +37,6 @@ pub(super) fn check<'a, B>(request: &'a Request<B>, bounds: &Bounds) -> ControlF
         Ok(host) => ControlFlow::Continue(host),
         Err(reason) => reject(reason),
     }
-}
-
-fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// RFC 9112 section 3.2: exactly one Host in HTTP/1.1, and a valid one. The target's authority, where

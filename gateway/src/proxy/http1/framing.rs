@@ -2,11 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Method, StatusCode, Version};
 
 use super::Malformed;
 use super::chunked::Chunked;
+use super::marks::Marks;
 use crate::proxy::forward::listed;
 
 /// Reads the body that follows a head.
@@ -32,9 +33,9 @@ pub enum Step {
 
 impl Decoder {
     /// Both lengths at once are a sign of smuggling (section 6.1), and so is each oddity in one.
-    pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Self, Malformed> {
-        let coded = is_chunked(headers)?;
-        let length = length(headers)?;
+    pub fn of_request(version: Version, headers: &HeaderMap, marks: Marks) -> Result<Self, Malformed> {
+        let coded = is_chunked(headers, marks)?;
+        let length = length(headers, marks)?;
         match (coded, length) {
             (true, Some(_)) => Err(Malformed("both_lengths")),
             (true, None) if version < Version::HTTP_11 => Err(Malformed("transfer_encoding")),
@@ -49,9 +50,10 @@ impl Decoder {
         status: StatusCode,
         version: Version,
         headers: &HeaderMap,
+        marks: Marks,
     ) -> Result<Self, Malformed> {
-        let coded = is_chunked(headers)?;
-        let length = length(headers)?;
+        let coded = is_chunked(headers, marks)?;
+        let length = length(headers, marks)?;
         let bodiless = *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -121,36 +123,27 @@ pub(super) fn take(input: &mut BytesMut, most: u64) -> Bytes {
     input.split_to(most).freeze()
 }
 
-/// The one value of a field that must stand once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ()> {
-    let mut lines = headers.get_all(name).iter();
-    let line = lines.next();
-    if lines.next().is_some() { Err(()) } else { Ok(line) }
-}
-
 /// Digits and nothing else, once: a list of equal ones may be refused too (section 6.3).
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
-    let malformed = Malformed("content_length");
-    let Some(line) = only(headers, &CONTENT_LENGTH).map_err(|()| malformed)? else { return Ok(None) };
-    let digits = line.as_bytes();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(malformed);
+fn length(headers: &HeaderMap, marks: Marks) -> Result<Option<u64>, Malformed> {
+    if marks.has_odd_framing() && headers.contains_key(CONTENT_LENGTH) {
+        return Err(Malformed("content_length"));
     }
-    let number = line.to_str().ok().and_then(|digits| digits.parse().ok());
-    number.map(Some).ok_or(malformed)
+    Ok(marks.length())
 }
 
 /// Other codings, and `chunked` last (section 6.1): nothing is wrong with that, and nobody here undoes them.
 pub const OTHER_CODING: Malformed = Malformed("other_coding");
 
 /// `chunked` and nothing else: no other coding is undone here, so none can be passed on.
-fn is_chunked(headers: &HeaderMap) -> Result<bool, Malformed> {
-    let malformed = Malformed("transfer_encoding");
-    match only(headers, &TRANSFER_ENCODING).map_err(|()| malformed)? {
-        None => Ok(false),
-        Some(line) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        Some(line) if is_other_coding(line.as_bytes()) => Err(OTHER_CODING),
-        Some(_) => Err(malformed),
+fn is_chunked(headers: &HeaderMap, marks: Marks) -> Result<bool, Malformed> {
+    if !marks.has_odd_framing() {
+        return Ok(marks.is_chunked());
+    }
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(marks.is_chunked()),
+        (Some(line), None) if !marks.is_chunked() && is_other_coding(line.as_bytes()) => Err(OTHER_CODING),
+        (Some(_), _) => Err(Malformed("transfer_encoding")),
     }
 }
 

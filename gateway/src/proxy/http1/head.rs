@@ -190,9 +190,10 @@ fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMa
     let mut marks = Marks::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| malformed)?;
-        marks.note(&name);
-        headers.append(name, value);
+        if !marks.note(&name, field.value) {
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| malformed)?;
+            headers.append(name, value);
+        }
     }
     Ok((headers, marks))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, CONTENT_LENGTH};
 use hyper::http::request;
 use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
@@ -150,9 +150,19 @@ impl Link {
                     continue;
                 }
                 Ok(Some((answer, marks))) => {
-                    let body =
-                        Decoder::of_answer(method, answer.status(), answer.version(), answer.headers());
+                    let body = Decoder::of_answer(
+                        method,
+                        answer.status(),
+                        answer.version(),
+                        answer.headers(),
+                        marks,
+                    );
                     self.wire.body = body.map_err(|_| Fault::Broken)?;
+                    let mut answer = answer;
+                    if let (Decoder::Done, Some(length)) = (&self.wire.body, marks.length()) {
+                        // What a GET would bring, told to HEAD and by 304.
+                        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+                    }
                     return Poll::Ready(Ok((answer, marks)));
                 }
                 Ok(None) => {}
@@ -302,8 +312,9 @@ fn is_interim(answer: &Response<()>) -> bool {
 fn persists(answer: &Response<()>, marks: Marks) -> bool {
     let says = |word| marks.has_connection() && has_token(answer.headers(), word);
     match answer.version() {
-        Version::HTTP_10 => says("keep-alive") && !says("close"),
-        _ => !says("close"),
+        _ if marks.says_close() || says("close") => false,
+        Version::HTTP_10 => marks.says_keep_alive() || says("keep-alive"),
+        _ => true,
     }
 }
 

@@ -163,10 +163,7 @@ impl<'a> Server<'a> {
     }
 
     fn begin_body(&self, request: &Request<()>, marks: Marks) -> Result<(), Rejection> {
-        let body = match marks.has_framing() {
-            true => Decoder::of_request(request.version(), request.headers()),
-            false => Ok(Decoder::Done),
-        };
+        let body = Decoder::of_request(request.version(), request.headers(), marks);
         let body = body.map_err(|malformed| match malformed {
             OTHER_CODING => Rejection::Coding,
             Malformed(reason) => Rejection::Malformed(reason),
@@ -346,8 +343,8 @@ impl Asked {
         let says = |word| marks.has_connection() && has_token(request.headers(), word);
         let persistence = match request.version() {
             // RFC 9112 section 9.3.
-            _ if says("close") => Persistence::Close,
-            Version::HTTP_10 if says("keep-alive") => Persistence::KeepTold,
+            _ if marks.says_close() || says("close") => Persistence::Close,
+            Version::HTTP_10 if marks.says_keep_alive() || says("keep-alive") => Persistence::KeepTold,
             Version::HTTP_10 => Persistence::Close,
             _ => Persistence::Keep,
         };
@@ -366,10 +363,8 @@ fn expects_continue(request: &Request<()>) -> bool {
 pub fn asks_websocket(request: &request::Parts) -> bool {
     request.method == Method::GET
         && request.version == Version::HTTP_11
-        && has_token(&request.headers, "upgrade")
         && is_websocket(&request.headers)
-        // A body would be the upgraded protocol's first bytes (RFC 9110 section 7.8): nobody sends one.
-        && matches!(Decoder::of_request(request.version, &request.headers), Ok(Decoder::Done))
+        && has_token(&request.headers, "upgrade")
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {
