@@ -7,7 +7,7 @@ use crate::gcra::Limit;
 /// Aggregates of one family at most: each costs a packet a look-up.
 pub const AGGREGATES_MAX: u32 = 8;
 /// Capacity of `AGGREGATES` where there are none, and where nothing else is said, in words.
-pub const AGGREGATES_MIN: u32 = 64;
+pub const AGGREGATES_MIN: u32 = 1_024;
 pub const AGGREGATES_DEFAULT: u32 = 65_536;
 /// Rows of `AGGREGATE_ROWS`: IPv4's and IPv6's of each entry of `RULES`.
 pub const AGGREGATE_ROWS: u32 = RULES_ENTRIES * 2 * AGGREGATES_MAX;

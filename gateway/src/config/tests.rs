@@ -97,7 +97,7 @@ fn mistakes_are_named_with_their_place() {
             "12:8",
             "stands twice",
         ),
-        ("[kernel]\naggregates = 9", "2:14", "64 to"),
+        ("[kernel]\naggregates = 9", "2:14", "1024 to"),
         (&over("client", "10.0.0.0/8", SOME), "2:8", "another limit"),
         (&over("a", "2001:db8::/65", SOME), "2:8", "at most that long"),
         (&over("a", "10.0.0.0/33", SOME), "3:13", "no address"),
