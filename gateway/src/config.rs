@@ -43,6 +43,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use crate::model::Catalog;
+use crate::telemetry::access_log;
 use crate::{limit, proxy};
 
 pub use admin::Admin;
@@ -67,6 +68,8 @@ pub struct Config {
     pub limit: limit::Config,
     pub kernel: crate::kernel::Config,
     pub admin: Admin,
+    /// None: requests are not logged.
+    pub access_log: Option<access_log::Config>,
 }
 
 /// Reads and checks `file`. `default_socket` is where the control socket stands unless the file says otherwise.

@@ -12,6 +12,8 @@ mod connection;
 
 mod exchange;
 
+mod told;
+
 mod client;
 
 mod authority;

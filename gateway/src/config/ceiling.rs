@@ -15,6 +15,7 @@ use crate::limit::TABLE_ENTRIES;
 use crate::model::{Answer, Upstream};
 use crate::plane::Table;
 use crate::proxy::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES};
+use crate::telemetry::access_log;
 
 /// The kernel's `struct htab_elem`, before key and value (kernel/bpf/hashtab.c).
 const HASH_ELEMENT: u64 = 48;
@@ -128,6 +129,8 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     let idle = (workers * each) as u64;
     let each = IDLE_UPSTREAM + if upstreams().any(|one| one.tls.is_some()) { TLS_IDLE } else { 0 };
     part("idle upstream connections", idle * each, format!("{idle} times {} KiB", each >> 10));
+    let lines = config.access_log.as_ref().map_or(0, |log| u64::from(log.queue));
+    part("access log", lines * access_log::Config::LINE_BYTES, format!("{lines} lines that wait"));
     part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
     Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
 }

@@ -21,8 +21,11 @@ use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
 use crate::model::Rate;
 use crate::proxy::{self, Bounds, Listener, Timeouts};
+use crate::telemetry::access_log::{self, To};
 
 const WORKERS_MAX: u64 = 1_024;
+/// A line takes up to 1.25 KiB.
+const ACCESS_LOG_LINES_MAX: u64 = 1 << 20;
 const STREAMS_MAX: u64 = 1_000;
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=16 << 20;
 
@@ -85,12 +88,26 @@ impl Compiler<'_> {
             limit,
             kernel,
             admin,
+            access_log: raw.access_log.as_ref().map(|raw| self.access_log(raw.get_ref())),
         }
     }
 
     fn sandbox(&mut self, raw: &Text) -> Sandbox {
         const WORDS: [(&str, Sandbox); 2] = [("auto", Sandbox::Auto), ("off", Sandbox::Off)];
         self.word(raw, "sandbox", &WORDS).unwrap_or_default()
+    }
+
+    fn access_log(&mut self, raw: &raw::AccessLog) -> access_log::Config {
+        let to = match raw.to.get_ref().as_str() {
+            "stdout" => To::Stdout,
+            "stderr" => To::Stderr,
+            path => To::File(self.folder.join(path)),
+        };
+        if raw.to.get_ref().is_empty() {
+            self.findings.at(raw.to.span(), "`to` is \"stdout\", \"stderr\" or a file");
+        }
+        let queue = self.within(&raw.queue, "queue", 1..=ACCESS_LOG_LINES_MAX);
+        access_log::Config { to, queue: queue.unwrap_or(access_log::Config::QUEUE) }
     }
 
     fn workers(&mut self, raw: &Any) -> Option<usize> {

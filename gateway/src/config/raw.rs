@@ -26,6 +26,7 @@ pub struct Raw {
     pub trusted_proxies: Texts,
     pub workers: Any,
     pub sandbox: Text,
+    pub access_log: Option<Spanned<AccessLog>>,
     #[serde(default)]
     pub listener: Vec<Spanned<Listener>>,
     pub admin: Option<Admin>,
@@ -39,6 +40,13 @@ pub struct Raw {
     pub bounds: Option<Bounds>,
     #[serde(default)]
     pub api: Vec<Spanned<Api>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    pub to: Spanned<String>,
+    pub queue: Number,
 }
 
 #[derive(Debug, Deserialize)]

@@ -152,6 +152,8 @@ fn mistakes_are_named_with_their_place() {
         ("[[listener]]\naddress = \"0.0.0.0:1\"\ntls = {}", "3:7", "certificates"),
         ("[[listener]]\naddress = \"0.0.0.0:1\"\ntls = { certificates = [] }\nh2c = true", "4:7", "ALPN"),
         ("[[listener]]\naddress = \"0.0.0.0:1\"\nproxy_protocol = true", "3:18", "trusted_proxies"),
+        ("[access_log]\nto = \"\"", "2:6", "stdout"),
+        ("[access_log]\nto = \"stdout\"\nqueue = 0", "3:9", "1 to"),
         ("workers = ", "1:11", ""),
     ] {
         check_wrong(text, place, part);

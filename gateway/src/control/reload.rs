@@ -197,6 +197,7 @@ impl Reloader {
         let running = Config {
             workers: present.workers,
             sandbox: present.sandbox,
+            access_log: present.access_log.clone(),
             admin: present.admin.clone(),
             kernel: crate::kernel::Config {
                 interfaces: present.kernel.interfaces.clone(),
@@ -240,6 +241,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
     [
         ("workers", present.workers != fresh.workers),
         ("sandbox", present.sandbox != fresh.sandbox),
+        ("access_log", present.access_log != fresh.access_log),
         ("[[listener]] address", addresses(present) != addresses(fresh)),
         ("[admin]", present.admin != fresh.admin),
         ("[kernel] interfaces", old.interfaces != new.interfaces),

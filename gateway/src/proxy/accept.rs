@@ -43,6 +43,7 @@ use super::stream::Stream;
 use crate::limit::{Denied, Shedder, TABLE_ENTRIES};
 use crate::model::ClientKey;
 use crate::plane::{Bans, Plane, Table, now_ns};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
 /// After an accept that failed for want of descriptors or memory.
@@ -57,6 +58,7 @@ pub struct Shared {
     pub bans: Arc<Bans>,
     pub shedder: Arc<Shedder>,
     pub upstreams: Arc<Upstreams>,
+    pub access_log: Option<AccessLog>,
     pub metrics: Metrics,
     /// Words of the APIs' limits.
     pub(super) rows: Table,
@@ -75,6 +77,7 @@ pub struct SharedParts {
     pub bans: Arc<Bans>,
     pub shedder: Arc<Shedder>,
     pub upstreams: Arc<Upstreams>,
+    pub access_log: Option<AccessLog>,
     pub metrics: Metrics,
     /// The kernel plane has no other way to see handshakes.
     pub prove_by_accept: bool,
@@ -82,13 +85,15 @@ pub struct SharedParts {
 
 impl Shared {
     pub fn new(parts: SharedParts) -> Self {
-        let SharedParts { snapshot, plane, bans, shedder, upstreams, metrics, prove_by_accept } = parts;
+        let SharedParts { snapshot, plane, bans, shedder, upstreams, access_log, metrics, prove_by_accept } =
+            parts;
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             plane,
             bans,
             shedder,
             upstreams,
+            access_log,
             metrics,
             rows: Table::new(TABLE_ENTRIES),
             hasher: RandomState::new(),

@@ -16,9 +16,11 @@ use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
 use super::http1::{Pace, asks_websocket};
 use super::respond::{Rejection, fault, reject};
+
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
+use super::told::Told;
 use crate::model::ClientKey;
-use crate::plane::now_ns;
+use crate::plane::now_ns as clock_ns;
 
 /// Answers a request that came over a connection.
 pub(super) async fn exchange(
@@ -27,16 +29,30 @@ pub(super) async fn exchange(
     request: Request<Source>,
 ) -> Response<Body> {
     let snapshot = worker.shared.snapshot.load_full();
-    let now_ns = now_ns();
+    let now_ns = clock_ns();
     let from = identify(over.peer, request.headers(), &snapshot.trusted_proxies);
     if from.malformed {
         worker.shared.metrics.malformed("forwarded").inc();
     }
-    let mut request = request;
-    let dispatched = charge(&worker, &snapshot, &from, now_ns).and_then(|()| dispatch(&snapshot, &request));
+    let told = Told::of(worker.shared.access_log.as_ref(), &request, from.address);
+    let response = dispatch_and_answer(&worker, &snapshot, &from, &over, request, now_ns, &told).await;
+    told.answered(&response, now_ns, clock_ns);
+    response
+}
+
+async fn dispatch_and_answer(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    from: &Identified,
+    over: &Connection,
+    mut request: Request<Source>,
+    now_ns: u64,
+    told: &Told<'_>,
+) -> Response<Body> {
+    let dispatched = charge(worker, snapshot, from, now_ns).and_then(|()| dispatch(snapshot, &request));
     let served = match dispatched {
         Ok(served) => served,
-        Err(rejection) => return refuse(&worker, &rejection),
+        Err(rejection) => return refuse(worker, &rejection, told),
     };
     let asked = Asked {
         method: request.method(),
@@ -46,20 +62,21 @@ pub(super) async fn exchange(
         peer_is_trusted: from.peer_is_trusted,
     };
     let seen = served.chain.see(&asked);
+    told.api(&served.api.name, &seen);
     let passed = served.chain.before_auth(&asked);
     let passed = match passed {
-        ControlFlow::Continue(()) => filter(&worker, served, &from, &mut request, now_ns),
+        ControlFlow::Continue(()) => filter(worker, served, from, &mut request, now_ns),
         ControlFlow::Break(_) => passed,
     };
     let mut response = match passed {
         ControlFlow::Continue(()) => {
-            let exchange = Exchange { worker: &worker, snapshot: &snapshot, served, over: &over, now_ns };
-            exchange.answer(&from, &seen, request).await
+            let exchange = Exchange { worker, snapshot, served, over, now_ns, told };
+            exchange.answer(from, &seen, request).await
         }
-        ControlFlow::Break(rejection) => refuse(&worker, &rejection),
+        ControlFlow::Break(rejection) => refuse(worker, &rejection, told),
     };
     served.chain.on_answer(&seen, response.headers_mut());
-    served.metrics.count(response.status().as_u16(), now_ns, crate::plane::now_ns());
+    served.metrics.count(response.status().as_u16(), now_ns, clock_ns());
     response
 }
 
@@ -68,7 +85,7 @@ pub(super) fn charge_malformed(worker: &Worker, peer: Peer) {
     let snapshot = worker.shared.snapshot.load();
     let from = identify(peer, &hyper::HeaderMap::new(), &snapshot.trusted_proxies);
     // What the charge answers changes nothing: the connection is over, and a refusal was counted.
-    match charge(worker, &snapshot, &from, now_ns()) {
+    match charge(worker, &snapshot, &from, clock_ns()) {
         Ok(()) | Err(_) => {}
     }
 }
@@ -122,11 +139,12 @@ struct Exchange<'a> {
     served: &'a ServedApi,
     over: &'a Connection,
     now_ns: u64,
+    told: &'a Told<'a>,
 }
 
 impl Exchange<'_> {
     async fn answer(&self, from: &Identified, seen: &Seen, request: Request<Source>) -> Response<Body> {
-        let Self { worker, snapshot, served, over, now_ns } = *self;
+        let Self { worker, snapshot, served, over, now_ns, told } = *self;
         let balance = match &served.answer {
             ServedAnswer::Respond(prepared) => return prepared.respond(),
             ServedAnswer::Redirect(moved) => {
@@ -158,14 +176,19 @@ impl Exchange<'_> {
             pools: &worker.pools,
             timeouts: &snapshot.timeouts,
             metrics: &served.metrics,
+            told,
         };
         let sent = forward.send(key, Request::from_parts(head, body), now_ns).await;
-        sent.unwrap_or_else(fault)
+        sent.unwrap_or_else(|failed| {
+            told.failed(failed);
+            fault(failed)
+        })
     }
 }
 
-fn refuse(worker: &Worker, rejection: &Rejection) -> Response<Body> {
+fn refuse(worker: &Worker, rejection: &Rejection, told: &Told<'_>) -> Response<Body> {
     count(worker, rejection);
+    told.refused(rejection);
     reject(rejection)
 }
 

@@ -44,6 +44,7 @@ use super::Timeouts;
 use super::body::{Body, RequestBody};
 use super::http1::{ExchangeError, Sent};
 use super::respond::Fault;
+use super::told::Told;
 use crate::model::Api;
 use crate::telemetry::metrics::ApiMetrics;
 
@@ -67,6 +68,7 @@ pub(super) struct Forward<'a> {
     pub pools: &'a Rc<Pools>,
     pub timeouts: &'a Timeouts,
     pub metrics: &'a ApiMetrics,
+    pub told: &'a Told<'a>,
 }
 
 impl Forward<'_> {

@@ -40,6 +40,44 @@ pub(super) enum Rejection {
     Origin,
 }
 
+impl Rejection {
+    /// As logs name it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed(reason) => reason,
+            Self::Connect => "connect",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Version => "version",
+            Self::Coding => "coding",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Expectation => "expectation",
+            Self::NoApi => "no_api",
+            Self::Unauthorized => "unauthorized",
+            Self::Limited(_) => "limited",
+            Self::HttpsOnly(_) => "https_only",
+            Self::Preflight(_) => "preflight",
+            Self::Origin => "origin",
+        }
+    }
+}
+
+impl Fault {
+    /// As logs and metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoAddress => "no_address",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ResponseTimeout => "response_timeout",
+            Self::Broken => "broken",
+            Self::RequestBody => "request_body",
+        }
+    }
+}
+
 /// The upstream's failure, or ours on the way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {

@@ -1,5 +1,6 @@
 //! The data side through its boundary: raw bytes in, raw bytes out, a recording upstream behind it.
 
+mod access_log;
 mod double;
 mod harness;
 mod shaping;

@@ -25,6 +25,7 @@ use crate::plane::{
     now_ns,
 };
 use crate::proxy::{self, Shared, SharedParts, Snapshot, Upstreams};
+use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
 use weir_ebpf::abi::{AGGREGATES_MIN, flags};
 
@@ -32,6 +33,8 @@ use weir_ebpf::abi::{AGGREGATES_MIN, flags};
 const OFFENDERS: usize = 1_024;
 /// Lines that a watcher may lag behind.
 const NEWS: usize = 1_024;
+/// For what waits to be logged, at the end.
+const LOG_END: Duration = Duration::from_secs(2);
 
 /// What the serving process is given.
 pub(super) struct Serving {
@@ -99,7 +102,11 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         }
     };
     warn_of_expired(&config);
-    let shared = shared(&config, &names, &facts, charge.clone(), bans, &added.present(), offender_sender);
+    let (metrics, opened) = (Metrics::default(), config.access_log.as_ref().map(open_log).transpose()?);
+    let (access_log, writer) =
+        opened.map(|(queue, out)| AccessLog::new(queue, out, metrics.access_log_dropped.clone())).unzip();
+    let outlets = Outlets { metrics, access_log, offenders: offender_sender };
+    let shared = shared(&config, &names, outlets, &facts, charge.clone(), bans, &added.present());
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
     let admin = tokio::net::TcpListener::bind(config.admin.address).await;
     let admin = admin
@@ -132,6 +139,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     parts.shared.metrics.collect(Box::new(Collected::of(&parts)));
     let (drain, draining) = watch::channel(false);
     let threads = start_workers(listeners, &shared, &draining).map_err(Failure::system)?;
+    let log_ended = writer.map(start_log).transpose().map_err(Failure::system)?;
     start_tasks(&parts, offenders, events, admin, socket, &draining);
     parts.ready.store(true, Ordering::Release);
     if let Some(keeper) = &keeper {
@@ -144,6 +152,11 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     control::revert_at_the_end(&parts);
     drain.send_replace(true);
     join(threads).await?;
+    if let (Some(log), Some(ended)) = (&parts.shared.access_log, log_ended) {
+        log.close();
+        // A reader that stands still loses what waits.
+        ended.recv_timeout(LOG_END).unwrap_or(());
+    }
     remove_socket(&parts.config.load().admin.socket);
     Ok(ExitCode::SUCCESS)
 }
@@ -154,16 +167,23 @@ fn reach(config: &Config) -> Reach {
     Reach { files, socket: config.admin.socket.clone() }
 }
 
+/// Where workers put what others read.
+struct Outlets {
+    metrics: Metrics,
+    access_log: Option<AccessLog>,
+    offenders: mpsc::Sender<Offender>,
+}
+
 fn shared(
     config: &Config,
     names: &Names,
+    outlets: Outlets,
     facts: &Facts,
     charge: Option<Arc<Charge>>,
     bans: Arc<Bans>,
     additions: &Additions,
-    offenders: mpsc::Sender<Offender>,
 ) -> Arc<Shared> {
-    let metrics = Metrics::default();
+    let Outlets { metrics, access_log, offenders } = outlets;
     let upstreams = Arc::new(Upstreams::default());
     upstreams.learn(names.addresses_by_name());
     Arc::new(Shared::new(SharedParts {
@@ -172,6 +192,7 @@ fn shared(
         bans,
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
         upstreams,
+        access_log,
         metrics,
         prove_by_accept: facts.proof == "accept",
     }))
@@ -246,6 +267,22 @@ pub fn unix_time_s() -> i64 {
 fn snapshot(config: &Config, additions: &Additions, upstreams: &Upstreams, metrics: &Metrics) -> Snapshot {
     let allow = config.kernel.allowed().chain(additions.allow.iter().copied());
     Snapshot::build(&config.catalog, &config.proxy, PrefixSet::of(allow), &config.limit, upstreams, metrics)
+}
+
+/// Before the sandbox, which has no way to write elsewhere.
+fn open_log(config: &access_log::Config) -> Result<(u32, Box<dyn std::io::Write + Send>), Failure> {
+    let out = config.open().with_context(|| format!("the access log {:?}", config.to));
+    Ok((config.queue, out.map_err(Failure::system)?))
+}
+
+/// The access log's thread; tells when it is through.
+fn start_log(writer: access_log::Writer) -> std::io::Result<std::sync::mpsc::Receiver<()>> {
+    let (ended, told) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+        writer.run(now_ns);
+        ended.send(()).unwrap_or(());
+    })?;
+    Ok(told)
 }
 
 type Threads = Vec<std::thread::JoinHandle<std::io::Result<()>>>;

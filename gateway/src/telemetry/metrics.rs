@@ -21,6 +21,8 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Clients put into BANS for coming on after 429.
     pub sheds: Counter,
+    /// Lines of the access log that found its queue full.
+    pub access_log_dropped: Counter,
     connections_closed: Family<ReasonLabel, Counter>,
     malformed: Family<ReasonLabel, Counter>,
     refusals: Family<LimitLabel, Counter>,
@@ -96,6 +98,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             sheds: Counter::default(),
+            access_log_dropped: Counter::default(),
             connections_closed: Family::default(),
             malformed: Family::default(),
             refusals: Family::default(),
@@ -118,6 +121,11 @@ impl Default for Metrics {
             metrics.connections_closed.clone(),
         );
         registry.register("sheds", "Clients shed for coming on after 429", metrics.sheds.clone());
+        registry.register(
+            "access_log_dropped",
+            "Lines of the access log that were dropped because its queue was full",
+            metrics.access_log_dropped.clone(),
+        );
         registry.register("http_malformed", "Malformed requests, by reason", metrics.malformed.clone());
         registry.register("refusals", "Requests refused with 429, by limit", metrics.refusals.clone());
         registry.register("requests", "Requests answered, by API and status class", metrics.requests.clone());

@@ -82,6 +82,7 @@ fn parts(file: &Path) -> Parts {
         bans: Arc::new(Bans::in_process(8)),
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
         upstreams,
+        access_log: None,
         metrics,
         prove_by_accept: false,
     });

@@ -43,6 +43,7 @@ impl Forward<'_> {
         let (mut head, mut body) = request.into_parts();
         for retries_left in (0..=retry.times).rev() {
             let target = pending.target();
+            self.told.attempt(&target.name);
             self.aim(&mut head, &asked, &pending);
             let failed = match self.exchange(target, &head, body).await {
                 Ok(response) => {

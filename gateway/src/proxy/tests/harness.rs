@@ -17,6 +17,7 @@ use crate::model;
 use crate::model::PrefixSet;
 use crate::plane::{BanReason, Bans, Plane, now_ns};
 use crate::proxy::{Shared, SharedParts, Snapshot, Upstreams, check_upstreams, worker};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
 /// Beyond it a test has failed.
@@ -42,6 +43,10 @@ impl Gateway {
 
     /// With what stands above the first table, too. `text` begins inside `[[listener]]`.
     pub fn start_under(top: &str, text: &str) -> Self {
+        Self::start_logging(top, text, None)
+    }
+
+    pub fn start_logging(top: &str, text: &str, access_log: Option<AccessLog>) -> Self {
         let config = config(top, text);
         let metrics = Metrics::default();
         let upstreams = Arc::new(Upstreams::default());
@@ -53,6 +58,7 @@ impl Gateway {
             bans: Arc::clone(&bans),
             shedder: Arc::new(Shedder::new(config.limit.shed.clone(), sender)),
             upstreams,
+            access_log,
             metrics,
             prove_by_accept: false,
         }));
