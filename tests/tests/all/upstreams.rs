@@ -1,4 +1,5 @@
-//! Upstreams of a whole `weir run`: a name of /etc/hosts that moves, what status and metrics say.
+//! Upstreams of a whole `weir run`: a name of /etc/hosts that moves, what status, metrics and the access
+//! log say.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -29,13 +30,13 @@ fn a_name_is_followed_to_where_it_moves() -> Result<()> {
     answer_with(NEW, port, 202)?;
     let place = Place::new()?;
     place.write_config(&format!(
-        "[kernel]\nmode = \"off\"\n[[listener]]\naddress = \"127.0.0.1:{}\"\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nupstreams = [\"http://moving.test:{port}\"]\n",
+        "[kernel]\nmode = \"off\"\n[access_log]\nto = \"access.log\"\n[[listener]]\naddress = \"127.0.0.1:{}\"\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nupstreams = [\"http://moving.test:{port}\"]\n",
         place.port
     ))?;
     let hosts = place.folder().join("hosts");
     std::fs::write(&hosts, format!("{OLD} moving.test\n"))?;
     let command = with_hosts(&place, &hosts)?;
-    let weir = Weir::start_by(place, command)?;
+    let mut weir = Weir::start_by(place, command)?;
     let server = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), weir.place.port);
     let status = || http::get(server, "/").map(|answer| answer.status).unwrap_or_default();
     ensure!(status() == 201, "known before the first request: {}", status());
@@ -49,6 +50,15 @@ fn a_name_is_followed_to_where_it_moves() -> Result<()> {
         text.contains(&format!("a: moving.test:{port} at {NEW}:{port}, serving; 0 in flight, ")),
         "{text}"
     );
+    weir.stop()?;
+    let log = std::fs::read_to_string(weir.place.folder().join("access.log"))?;
+    let first = log.lines().next().unwrap_or_default();
+    let line: serde_json::Value = serde_json::from_str(first)?;
+    ensure!(
+        line["status"] == 201 && line["upstream"] == format!("moving.test:{port}/{OLD}:{port}"),
+        "{first}"
+    );
+    ensure!(log.ends_with("}\n") && log.contains("\"status\":202"), "what waited was written: {log}");
     Ok(())
 }
 
