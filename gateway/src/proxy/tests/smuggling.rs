@@ -31,3 +31,5 @@ mod expectations;
 mod answer;
 
 mod answers;
+
+mod unread;

@@ -244,7 +244,7 @@ pub fn converse(stream: TcpStream, pieces: &[&[u8]]) -> Result<String, String> {
 }
 
 /// The final answers' status codes.
-fn statuses(got: &str) -> Result<Vec<u16>, String> {
+pub fn statuses(got: &str) -> Result<Vec<u16>, String> {
     let bytes: Vec<u8> = got.chars().map(|char| char as u8).collect();
     let mut rest = bytes.as_slice();
     let mut statuses = Vec::new();
