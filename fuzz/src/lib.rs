@@ -4,6 +4,8 @@
 
 pub mod frame;
 
+pub mod http1;
+
 pub mod identity;
 
 pub mod laws;

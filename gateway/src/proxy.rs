@@ -47,5 +47,6 @@ pub use dispatch::normalise;
 pub use forward::{
     Addresses, IDLE_ALL_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstream_tls, check_upstreams,
 };
+pub use http1::reading;
 pub use snapshot::Snapshot;
 pub use tls::{Certificate, CertificateFacts, ClientAuth, MinVersion, SuiteName, Tls, TlsFault, TlsParts};

@@ -37,6 +37,8 @@ enum Target {
     Kernel,
     /// PROXY headers, X-Forwarded-For and Forwarded
     Identity,
+    /// Requests and answers of HTTP/1
+    Http1,
 }
 
 /// What cargo-fuzz passes too, but for the sanitizer: there is no unsafe code on the host's side.
@@ -54,7 +56,7 @@ pub fn fuzz(args: &Fuzz) -> Result<()> {
     setup(&Setup::of(false))?;
     let programs = build()?;
     let chosen = args.chosen();
-    for corpus in [Corpus::FRAMES, Corpus::IDENTITY] {
+    for corpus in [Corpus::FRAMES, Corpus::IDENTITY, Corpus::HTTP1] {
         let targets: Vec<_> = chosen.iter().copied().filter(|target| target.corpus() == corpus).collect();
         if !targets.is_empty() {
             grow(&programs, &corpus, &targets, args)?;
@@ -96,10 +98,10 @@ impl Fuzz {
             return self.targets.clone();
         }
         if is_root() {
-            return vec![Target::Packets, Target::Kernel, Target::Identity];
+            return vec![Target::Packets, Target::Kernel, Target::Identity, Target::Http1];
         }
         println!("not root: without `kernel`");
-        vec![Target::Packets, Target::Identity]
+        vec![Target::Packets, Target::Identity, Target::Http1]
     }
 }
 
@@ -109,6 +111,7 @@ impl Target {
             Self::Packets => "packets",
             Self::Kernel => "kernel",
             Self::Identity => "identity",
+            Self::Http1 => "http1",
         }
     }
 
@@ -116,6 +119,7 @@ impl Target {
         match self {
             Self::Packets | Self::Kernel => Corpus::FRAMES,
             Self::Identity => Corpus::IDENTITY,
+            Self::Http1 => Corpus::HTTP1,
         }
     }
 }

@@ -27,6 +27,8 @@ mod server;
 
 mod tunnel;
 
+pub mod reading;
+
 pub(super) use self::encode::Date;
 pub(super) use self::head::HeadBounds;
 pub(super) use self::link::{ExchangeError, Link, Pump, Sent};

@@ -26,6 +26,9 @@ impl Corpus {
         name: "identity",
         what: "Bytes that together reach all that the fuzzer found in PROXY headers and lists of hops",
     };
+    pub const HTTP1: Self =
+        Self { name: "http1", what: "Bytes that together reach all that the fuzzer found in HTTP/1" };
+
     /// Writes the committed inputs as files; how many there are.
     pub fn unpack(&self, folder: &Path) -> Result<usize> {
         clear(folder)?;

@@ -90,17 +90,12 @@ pub fn request(
     if scan.seen == 0 && **input == *b"\r" {
         return Ok(None);
     }
-    let ends = match scan.end(input) {
-        Ok(ends) => ends,
+    let end = match head_end(input, scan, bounds) {
+        Ok(Some(end)) => end,
+        Ok(None) => return Ok(None),
         // Garbage has no lines either; what is wrong with it is better said of its first line.
-        Err(malformed) => return Err(first_line(input, bounds).err().unwrap_or(malformed.into())),
+        Err(error) => return Err(first_line(within(input, bounds), bounds).err().unwrap_or(error)),
     };
-    let Some(end) = ends else {
-        return if input.len() > bounds.bytes { Err(too_large(input, bounds)) } else { Ok(None) };
-    };
-    if end > bounds.bytes {
-        return Err(too_large(input, bounds));
-    }
     first_line(input, bounds)?;
     let head = input.split_to(end).freeze();
     *scan = Scan::default();
@@ -113,12 +108,26 @@ pub fn answer(
     scan: &mut Scan,
     bounds: &HeadBounds,
 ) -> Result<Option<(Response<()>, Marks)>, HeadError> {
-    let Some(end) = scan.end(input)?.filter(|end| *end <= bounds.bytes) else {
-        return if input.len() > bounds.bytes { Err(HeadError::TooLarge) } else { Ok(None) };
-    };
+    let Some(end) = head_end(input, scan, bounds)? else { return Ok(None) };
     let head = input.split_to(end).freeze();
     *scan = Scan::default();
     with_fields(bounds.fields, |fields| parse_answer(&head, fields)).map(Some)
+}
+
+/// Behind the head; None: not yet.
+fn head_end(input: &[u8], scan: &mut Scan, bounds: &HeadBounds) -> Result<Option<usize>, HeadError> {
+    let within = within(input, bounds);
+    match scan.end(within)? {
+        Some(end) if end <= bounds.bytes => Ok(Some(end)),
+        None if within.len() <= bounds.bytes => Ok(None),
+        Some(_) | None => Err(HeadError::TooLarge),
+    }
+}
+
+/// A byte more than a head may have: what is beyond is not looked at, so that one answer comes of the same
+/// bytes however they come.
+fn within<'a>(input: &'a [u8], bounds: &HeadBounds) -> &'a [u8] {
+    input.get(..=bounds.bytes).unwrap_or(input)
 }
 
 type Fields<'a> = [MaybeUninit<httparse::Header<'a>>];
@@ -198,14 +207,9 @@ fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMa
     Ok((headers, marks))
 }
 
-/// A head beyond its bound, by what makes it so.
-fn too_large(input: &[u8], bounds: &HeadBounds) -> HeadError {
-    first_line(input, bounds).err().unwrap_or(HeadError::TooLarge)
-}
-
 /// What a request's first line must look like before a parser sees it.
 fn first_line(input: &[u8], bounds: &HeadBounds) -> Result<(), HeadError> {
-    let line = memchr::memchr(b'\r', input).and_then(|end| input.get(..end)).unwrap_or(input);
+    let line = memchr::memchr2(b'\r', b'\n', input).and_then(|end| input.get(..end)).unwrap_or(input);
     let mut words = line.split(|byte| *byte == b' ');
     let (method, target, version) = (words.next(), words.next(), words.next());
     if method.is_none_or(|method| method.is_empty() || method.len() > METHOD_BYTES_MAX) {
