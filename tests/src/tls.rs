@@ -53,7 +53,12 @@ impl Client {
 
     /// Shakes hands. An IP address as the name sends no SNI.
     pub fn connect(&self, server: SocketAddr, name: &str) -> Result<Connection> {
-        let socket = TcpStream::connect_timeout(&server, PATIENCE)?;
+        self.over(TcpStream::connect_timeout(&server, PATIENCE)?, name)
+    }
+
+    /// Shakes hands over a connection that may have been used before.
+    pub fn over(&self, socket: TcpStream, name: &str) -> Result<Connection> {
+        let server = socket.peer_addr()?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;

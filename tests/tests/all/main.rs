@@ -19,6 +19,7 @@ mod packets;
 mod planes;
 mod ports;
 mod privileges;
+mod proxy_protocol;
 mod replace;
 mod resize;
 mod rig;
