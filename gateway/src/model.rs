@@ -14,7 +14,7 @@ mod upstream_tls;
 pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Redirect, StaticAnswer};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
-pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Upstream};
+pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Speaks, Upstream};
 pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;
 pub use shaping::{Cors, HeaderChanges, Origins, Shaping};

@@ -143,11 +143,13 @@ impl<S: BufRead> Reader<'_, S> {
             let length = u64::from_str_radix(self.next_line()?.split(';').next().unwrap_or_default(), 16);
             let length = length.context("reading a chunk's length")?.min(BODY_BYTES);
             self.take(length, body)?;
+            if length == 0 {
+                // Trailers, if there are some.
+                while !self.next_line()?.is_empty() {}
+                return Ok(());
+            }
             if !self.next_line()?.is_empty() {
                 bail!("a chunk without an end");
-            }
-            if length == 0 {
-                return Ok(());
             }
         }
     }

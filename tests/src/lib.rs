@@ -43,6 +43,8 @@ pub mod http;
 
 pub mod h2;
 
+pub mod h2_echo;
+
 pub mod recorder;
 
 pub mod pki;

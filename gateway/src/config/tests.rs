@@ -201,7 +201,7 @@ fn mistakes_of_an_api_are_named_with_their_place() {
         ("upstreams = [\"http://u@h:1\"]", "4:14", "http://HOST"),
         ("upstreams = [{ url = \"http://h\", weight = 0 }]", "4:14", "weight"),
         ("upstreams = [{ ulr = \"http://h\" }]", "4:14", "url"),
-        ("upstreams = [\"h2c://h\"]", "4:14", "not supported"),
+        ("upstreams = [\"h3://h\"]", "4:14", "an upstream is"),
         ("respond = { status = 100 }", "4:22", "200 to 599"),
         ("respond = { status = 200 }\nupstreams = [\"http://h\"]", "4:11", "has one of"),
         (

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use toml::{Spanned, Value};
 
-use super::compile::{Compiler, not_supported};
+use super::compile::Compiler;
 use super::{raw, upstream_tls};
-use crate::model::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Upstream, UpstreamTls};
+use crate::model::{
+    Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Speaks, Upstream, UpstreamTls,
+};
 use crate::proxy::check_upstream_tls;
 
 const WEIGHT_MAX: i64 = 1_000;
@@ -32,7 +34,8 @@ pub(super) fn forwarding(
     if upstreams.get_ref().is_empty() {
         compiler.findings.at(upstreams.span(), "`upstreams` names at least one");
     }
-    let wants_tls = upstreams.get_ref().iter().any(|raw| url_and_weight(raw).0.starts_with(HTTPS));
+    let wants_tls =
+        upstreams.get_ref().iter().any(|raw| scheme(url_and_weight(raw).0).is_some_and(|one| one.is_tls));
     let tls = upstream_tls::upstream_tls(compiler, raw.upstream_tls.as_ref(), wants_tls, upstreams.span());
     Forwarding {
         upstreams: upstreams
@@ -163,43 +166,55 @@ fn url_and_weight(raw: &Spanned<Value>) -> (&str, i64) {
     }
 }
 
-const HTTP: &str = "http://";
-const HTTPS: &str = "https://";
-/// Of https.
+struct Scheme {
+    prefix: &'static str,
+    is_tls: bool,
+    speaks: Speaks,
+}
+
+const SCHEMES: [Scheme; 4] = [
+    Scheme { prefix: "http://", is_tls: false, speaks: Speaks::Http1 },
+    Scheme { prefix: "https://", is_tls: true, speaks: Speaks::Http1 },
+    Scheme { prefix: "h2c://", is_tls: false, speaks: Speaks::Http2 },
+    Scheme { prefix: "h2://", is_tls: true, speaks: Speaks::Http2 },
+];
+
+fn scheme(url: &str) -> Option<&'static Scheme> {
+    SCHEMES.iter().find(|scheme| url.starts_with(scheme.prefix))
+}
+
+/// Over TLS.
 const PORT: &str = "443";
 
-/// `"http://host:port/path"`, `"https://.."` or `{ url, weight }`.
+/// `"http://host:port/path"`, one of the other schemes, or `{ url, weight }`.
 fn upstream(
     compiler: &mut Compiler<'_>,
     raw: &Spanned<Value>,
     tls: Option<&Arc<UpstreamTls>>,
 ) -> Option<Upstream> {
     let (url, weight) = url_and_weight(raw);
-    if url.starts_with("h2c://") {
-        compiler.findings.at(raw.span(), not_supported("an h2c upstream"));
-        return None;
-    }
-    let is_https = url.starts_with(HTTPS);
-    let parsed = url.strip_prefix(HTTP).or(url.strip_prefix(HTTPS)).and_then(|rest| {
+    let parsed = scheme(url).and_then(|scheme| {
+        let rest = url.strip_prefix(scheme.prefix)?;
         let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-        is_authority(authority).then_some((authority, path.trim_end_matches('/')))
+        is_authority(authority).then_some((scheme, authority, path.trim_end_matches('/')))
     });
-    let (Some((authority, path)), 1..=WEIGHT_MAX) = (parsed, weight) else {
+    let (Some((scheme, authority, path)), 1..=WEIGHT_MAX) = (parsed, weight) else {
         let message = format!(
-            "an upstream is \"http://HOST:PORT/PATH\", \"https://..\" or {{ url = \"..\", weight = 1 to {WEIGHT_MAX} }}"
+            "an upstream is \"http://HOST:PORT/PATH\", \"https://..\", \"h2c://..\", \"h2://..\" or {{ url = \"..\", weight = 1 to {WEIGHT_MAX} }}"
         );
         compiler.findings.at(raw.span(), message);
         return None;
     };
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let authority = if is_https && !has_port { format!("{authority}:{PORT}") } else { authority.to_owned() };
+    let authority =
+        if scheme.is_tls && !has_port { format!("{authority}:{PORT}") } else { authority.to_owned() };
     // What is wrong with `upstream_tls` is noted.
-    let tls = if is_https { Some(Arc::clone(tls?)) } else { None };
+    let tls = if scheme.is_tls { Some(Arc::clone(tls?)) } else { None };
     if let Some(Err(error)) = tls.as_deref().map(|tls| check_upstream_tls(tls, &authority)) {
         compiler.findings.at(raw.span(), format!("no TLS to this upstream: {error}"));
     }
     let weight = u32::try_from(weight).ok()?;
-    Some(Upstream { authority: authority.into(), path: path.into(), weight, tls })
+    Some(Upstream { authority: authority.into(), path: path.into(), weight, tls, speaks: scheme.speaks })
 }
 
 fn is_authority(text: &str) -> bool {

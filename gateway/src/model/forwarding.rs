@@ -19,7 +19,7 @@ pub struct Forwarding {
     pub check: Option<Check>,
 }
 
-/// A backend: HTTP/1.1, plain or over TLS.
+/// A backend, plain or over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// `host:port` as written, the Host that is sent and the pool's name.
@@ -30,6 +30,16 @@ pub struct Upstream {
     pub weight: u32,
     /// None: plain.
     pub tls: Option<Arc<UpstreamTls>>,
+    pub speaks: Speaks,
+}
+
+/// What an upstream is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Speaks {
+    #[default]
+    Http1,
+    /// By prior knowledge, or by ALPN over TLS.
+    Http2,
 }
 
 /// Who is next.

@@ -171,6 +171,12 @@ pub fn worker(
     })
 }
 
+/// Runs a connection to an upstream, or a body on its way there, beside the requests that use it. It ends
+/// when they do, or with the worker.
+pub(super) fn drive(task: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(task);
+}
+
 async fn sweep(pools: Rc<Pools>) {
     loop {
         sleep(SWEEP).await;

@@ -10,7 +10,7 @@ use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
-use super::forward::{Answer, Pending, Switched};
+use super::forward::{Answer, Pending, Streamed, Switched};
 use super::http1::{Broken, Pace, Received};
 
 /// Of a response: ours, or the upstream's as it comes.
@@ -18,6 +18,8 @@ pub(super) enum Body {
     Empty,
     Full(Option<Bytes>),
     Upstream(Box<Answer>),
+    /// The same over HTTP/2.
+    Streamed(Box<Streamed>),
     /// Behind a 101: the upstream's connection itself.
     Tunnel(Box<Switched>),
 }
@@ -27,6 +29,8 @@ pub(super) enum Body {
 pub(super) enum BodyError {
     #[error(transparent)]
     Broken(#[from] Broken),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
     #[error("the upstream stopped sending")]
     Idle,
 }
@@ -36,6 +40,7 @@ impl Body {
     pub fn counted(mut self, pending: Pending) -> Self {
         match &mut self {
             Self::Upstream(answer) => answer.counted(pending),
+            Self::Streamed(answer) => answer.counted(pending),
             Self::Tunnel(switched) => switched.counted(pending),
             Self::Empty | Self::Full(_) => {}
         }
@@ -60,6 +65,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             // An error cuts the connection: a client must never take half an answer for a whole one.
             Self::Upstream(answer) => answer.poll_frame(cx),
+            Self::Streamed(answer) => answer.poll_frame(cx),
         }
     }
 
@@ -68,6 +74,7 @@ impl http_body::Body for Body {
             Self::Empty | Self::Tunnel(_) => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(answer) => answer.is_end_stream(),
+            Self::Streamed(answer) => answer.is_end_stream(),
         }
     }
 
@@ -76,6 +83,7 @@ impl http_body::Body for Body {
             Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Upstream(answer) => answer.size_hint(),
+            Self::Streamed(answer) => answer.size_hint(),
         }
     }
 }

@@ -17,6 +17,8 @@ mod group;
 
 mod headers;
 
+mod http2;
+
 mod health;
 
 mod pool;
@@ -45,7 +47,7 @@ use super::body::{Body, RequestBody};
 use super::http1::{ExchangeError, Sent};
 use super::respond::Fault;
 use super::told::Told;
-use crate::model::Api;
+use crate::model::{Api, Speaks};
 use crate::telemetry::metrics::ApiMetrics;
 
 pub(super) use self::answer::Answer;
@@ -53,6 +55,7 @@ pub(super) use self::balance::Balance;
 pub use self::balance::{TargetFacts, UpstreamFacts};
 pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, listed, says_who, strip_hop_by_hop, to_upstream};
+pub(super) use self::http2::Streamed;
 pub use self::pool::IDLE_ALL_MAX;
 pub(super) use self::pool::Pools;
 pub use self::secure::check_upstream_tls;
@@ -78,6 +81,9 @@ impl Forward<'_> {
         head: &request::Parts,
         body: RequestBody,
     ) -> Result<Response<Body>, Failed> {
+        if target.state.speaks == Speaks::Http2 {
+            return self.exchange_http2(target, head, body).await;
+        }
         let Some(pooled) = self.pools.take(target) else {
             return self.exchange_fresh(target, head, body).await;
         };

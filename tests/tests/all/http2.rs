@@ -106,6 +106,20 @@ fn the_upstream_gets_what_http1_would_have_brought() -> Result<()> {
 }
 
 #[test]
+fn an_answer_to_head_keeps_the_length_that_get_would_have() -> Result<()> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n";
+    let (weir, _upstream) = start_before(head, Duration::ZERO, "")?;
+    let mut connection = connect(&weir)?;
+    // Content-Length is field 28 of HPACK's table, 77 two bytes of its Huffman code.
+    connection.send(&request(1, END_STREAM, "HEAD", "/", &[]))?;
+    let (head, body) = connection.answer(1)?;
+    ensure!(head.ends_stream() && body.is_empty());
+    let length = [0x0f, 0x0d, 0x82, 0x75, 0xdf];
+    ensure!(head.payload.windows(length.len()).any(|part| part == length), "{:x?}", head.payload);
+    Ok(())
+}
+
+#[test]
 fn what_is_no_request_reaches_nobody() -> Result<()> {
     let (weir, upstream) = start("")?;
     type Case<'a> = (&'a str, Vec<u8>, fn(&Frame) -> bool);

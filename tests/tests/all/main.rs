@@ -25,6 +25,7 @@ mod resize;
 mod rig;
 mod tls;
 mod unattended;
+mod upstream_http2;
 mod upstream_tls;
 mod upstreams;
 mod verifier;

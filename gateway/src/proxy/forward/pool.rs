@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Target;
+use super::http2::Multiplexed;
 use super::target::Open;
 use crate::proxy::http1::{HeadBounds, Link, Scratch};
 
@@ -22,6 +23,7 @@ pub(in crate::proxy) struct Pools {
     /// By the id of the address.
     idle: RefCell<BTreeMap<u64, Vec<Idle>>>,
     n_idle: Cell<usize>,
+    pub(super) multiplexed: Multiplexed,
     scratch: Scratch,
     bounds: HeadBounds,
 }
@@ -41,7 +43,8 @@ struct Idle {
 
 impl Pools {
     pub fn new(scratch: Scratch, bounds: HeadBounds) -> Self {
-        Self { idle: RefCell::default(), n_idle: Cell::new(0), scratch, bounds }
+        let (idle, n_idle) = (RefCell::default(), Cell::new(0));
+        Self { idle, n_idle, multiplexed: Multiplexed::default(), scratch, bounds }
     }
 
     /// The connection that was used last and is still open.
@@ -64,8 +67,14 @@ impl Pools {
         Ok(Connection { pools: Rc::clone(self), open, link: Box::new(link) })
     }
 
+    /// Of an answer's head.
+    pub fn header_bytes(&self) -> u32 {
+        u32::try_from(self.bounds.bytes).unwrap_or(u32::MAX)
+    }
+
     /// Closes what has been idle for long, and what its upstream closed.
     pub fn sweep(&self) {
+        self.multiplexed.sweep(IDLE);
         let mut idle = self.idle.borrow_mut();
         for kept in idle.values_mut() {
             kept.retain_mut(|idle| !idle.link.has_rested(IDLE) && idle.link.is_usable());

@@ -14,8 +14,9 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::target::host_and_port;
-use crate::model::UpstreamTls;
+use crate::model::{Speaks, UpstreamTls};
 use crate::proxy::stream::Stream;
+use crate::proxy::tls::H2;
 
 /// How one address of an upstream is spoken to.
 pub(super) enum Security {
@@ -29,11 +30,12 @@ pub(super) enum Security {
 pub(super) struct Secure {
     connector: TlsConnector,
     name: ServerName<'static>,
+    speaks: Speaks,
 }
 
 impl Security {
-    pub fn new(tls: Option<&UpstreamTls>, authority: &str) -> Self {
-        match tls.map(|tls| Secure::new(tls, authority)) {
+    pub fn new(tls: Option<&UpstreamTls>, authority: &str, speaks: Speaks) -> Self {
+        match tls.map(|tls| Secure::new(tls, authority, speaks)) {
             None => Self::Plain,
             Some(Ok(secure)) => Self::Tls(secure),
             Some(Err(error)) => {
@@ -48,6 +50,10 @@ impl Security {
             Self::Plain => Ok(Stream::Plain(stream)),
             Self::Tls(secure) => {
                 let secured = secure.connector.connect(secure.name.clone(), stream).await?;
+                // RFC 9113 section 3.2: without a word on it, it is not spoken.
+                if secure.speaks == Speaks::Http2 && secured.get_ref().1.alpn_protocol() != Some(H2) {
+                    return Err(io::Error::other("the upstream does not speak HTTP/2"));
+                }
                 Ok(Stream::Upstream(Box::new(secured)))
             }
             Self::Unusable => Err(io::Error::other("no TLS to this upstream")),
@@ -57,7 +63,7 @@ impl Security {
 
 /// Whether TLS to `authority` can be had with it; why not.
 pub fn check_upstream_tls(tls: &UpstreamTls, authority: &str) -> Result<(), String> {
-    Secure::new(tls, authority).map(drop)
+    Secure::new(tls, authority, Speaks::default()).map(drop)
 }
 
 /// SHA-256 over all of it: another one is another upstream.
@@ -79,7 +85,7 @@ pub(super) fn fingerprint(tls: &UpstreamTls) -> [u8; 32] {
 }
 
 impl Secure {
-    fn new(tls: &UpstreamTls, authority: &str) -> Result<Self, String> {
+    fn new(tls: &UpstreamTls, authority: &str, speaks: Speaks) -> Result<Self, String> {
         let said = |error: &dyn std::fmt::Display| error.to_string();
         let (host, _) = host_and_port(authority);
         let name = ServerName::try_from(tls.server_name.as_deref().unwrap_or(host).to_owned())
@@ -111,8 +117,11 @@ impl Secure {
                 builder.with_client_auth_cert(chain, key).map_err(|error| said(&error))?
             }
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        config.alpn_protocols = match speaks {
+            Speaks::Http1 => vec![b"http/1.1".to_vec()],
+            Speaks::Http2 => vec![H2.to_vec()],
+        };
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, speaks })
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::group::Group;
 use super::health::Health;
 use super::secure::Security;
-use crate::model::Upstream;
+use crate::model::{Speaks, Upstream};
 use crate::proxy::stream::Stream;
 
 /// Where a request can go.
@@ -38,6 +38,7 @@ pub(in crate::proxy) struct TargetState {
     in_flight: AtomicU32,
     connections: AtomicU32,
     security: Security,
+    pub speaks: Speaks,
 }
 
 /// A connection, as long as it is open.
@@ -72,6 +73,10 @@ impl Target {
         self.state.security.over(stream).await
     }
 
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.state.security, Security::Plain)
+    }
+
     /// A place, unless all `most` are taken.
     pub fn take(self: &Arc<Self>, most: u32) -> Option<Pending> {
         if self.state.in_flight.fetch_add(1, Ordering::SeqCst) >= most {
@@ -87,8 +92,8 @@ impl Target {
 }
 
 impl TargetState {
-    pub(super) fn new(id: u64, health: Health, security: Security) -> Self {
-        Self { id, health, in_flight: AtomicU32::new(0), connections: AtomicU32::new(0), security }
+    pub(super) fn new(id: u64, health: Health, security: Security, speaks: Speaks) -> Self {
+        Self { id, health, in_flight: AtomicU32::new(0), connections: AtomicU32::new(0), security, speaks }
     }
 
     /// Open connections of all workers, idle ones too.

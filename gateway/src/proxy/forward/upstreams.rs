@@ -10,7 +10,7 @@ use super::group::Group;
 use super::health::Health;
 use super::secure::{Security, fingerprint};
 use super::target::{Target, TargetState, host_and_port};
-use crate::model::Upstream;
+use crate::model::{Speaks, Upstream};
 use crate::plane::now_ns;
 
 /// Addresses by name. A name without one is left out.
@@ -35,7 +35,7 @@ struct Known {
 
 /// An API, its upstream as it is written, an address of that, and the fingerprint of its TLS: what was
 /// connected under another is not used any more.
-type StateKey = (Arc<str>, Arc<str>, SocketAddr, Option<[u8; 32]>);
+type StateKey = (Arc<str>, Arc<str>, SocketAddr, Option<[u8; 32]>, Speaks);
 
 impl Upstreams {
     /// Takes over what is newer; a name without an answer keeps its old one.
@@ -58,8 +58,10 @@ impl Upstreams {
             let tls = upstream.tls.as_deref();
             let fingerprint = tls.map(fingerprint);
             for address in known.addresses_of(&upstream.authority) {
-                let key = (Arc::clone(api), Arc::clone(&upstream.authority), address, fingerprint);
-                let state = known.state(key, health, || Security::new(tls, &upstream.authority));
+                let key =
+                    (Arc::clone(api), Arc::clone(&upstream.authority), address, fingerprint, upstream.speaks);
+                let state =
+                    known.state(key, health, || Security::new(tls, &upstream.authority, upstream.speaks));
                 targets.push(Arc::new(Target::new(upstream, address, state, Arc::clone(&group))));
             }
         }
@@ -98,7 +100,7 @@ impl Known {
             return state;
         }
         self.next_id += 1;
-        let state = Arc::new(TargetState::new(self.next_id, health(), security()));
+        let state = Arc::new(TargetState::new(self.next_id, health(), security(), key.4));
         self.states.insert(key, Arc::downgrade(&state));
         state
     }

@@ -88,7 +88,12 @@ pub(super) async fn serve(
     let is_head = request.method() == Method::HEAD;
     let Some(response) = answer(&serving, request, &mut respond).await else { return };
     let (mut head, body) = response.into_parts();
-    to_client(&mut head, &body, &serving.worker);
+    to_client(&mut head, &serving.worker);
+    let length = http_body::Body::size_hint(&body).exact();
+    // An upstream's answer to HEAD has no body and the length that GET would have.
+    if let Some(length) = length.filter(|length| !has_no_body(head.status) && (!is_head || *length > 0)) {
+        head.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
     let is_end = is_head || has_no_body(head.status) || http_body::Body::is_end_stream(&body);
     match respond.send_response(Response::from_parts(head, ()), is_end) {
         Ok(_) if is_end => {}
@@ -157,7 +162,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// What HTTP/2 forbids goes (RFC 9113 section 8.2.2), what every answer has comes.
-fn to_client(head: &mut Parts, body: &Body, worker: &Worker) {
+fn to_client(head: &mut Parts, worker: &Worker) {
     for name in [CONNECTION, TRANSFER_ENCODING] {
         head.headers.remove(name);
     }
@@ -165,10 +170,6 @@ fn to_client(head: &mut Parts, body: &Body, worker: &Worker) {
         && let Some(date) = worker.date.value()
     {
         head.headers.insert(DATE, date);
-    }
-    let length = http_body::Body::size_hint(body).exact().filter(|_| !has_no_body(head.status));
-    if let (Some(length), false) = (length, head.headers.contains_key(CONTENT_LENGTH)) {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
