@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::banner::banner;
@@ -90,6 +90,8 @@ pub(super) fn serve(serving: Serving) -> Result<ExitCode, Failure> {
 
 async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let Serving { args, loaded: Loaded { config, guard, names }, listeners, facts, keeper, pins } = serving;
+    // First: a signal that came before its handler would end the process without a drain.
+    let signals = Signals::caught().map_err(Failure::system)?;
     let addresses = bound(&listeners);
     let (offender_sender, offenders) = mpsc::channel(OFFENDERS);
     let (maps, charge, bans, added, events) = match pins {
@@ -147,7 +149,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     }
     // Nobody may be reading: weir serves all the same.
     writeln!(std::io::stdout(), "weir is ready\n{hello}").unwrap_or(());
-    let told = wait_for_the_end(&parts, keeper).await.map_err(Failure::system)?;
+    let told = wait_for_the_end(&parts, signals, keeper).await.map_err(Failure::system)?;
     tracing::info!(reason = told, "draining");
     control::revert_at_the_end(&parts);
     drain.send_replace(true);
@@ -322,10 +324,30 @@ fn start_tasks(
     }
 }
 
+/// What a person may tell the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn caught() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// HUP reloads; everything else that is waited for ends the run. Says what it was.
-async fn wait_for_the_end(parts: &Parts, keeper: Option<Handover>) -> std::io::Result<&'static str> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn wait_for_the_end(
+    parts: &Parts,
+    signals: Signals,
+    keeper: Option<Handover>,
+) -> std::io::Result<&'static str> {
+    let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     let under_keeper = keeper.is_some();
     let mut keeper_gone = std::pin::pin!(async {
         match keeper {
