@@ -46,6 +46,7 @@ pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
 pub use forward::{
     Addresses, IDLE_ALL_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstream_tls, check_upstreams,
+    http2_upstream_bytes,
 };
 pub use http1::reading;
 pub use snapshot::Snapshot;

@@ -12,9 +12,11 @@ use weir_ebpf::verdict::COUNTER_CELLS;
 use super::Config;
 use crate::kernel::ModeWanted;
 use crate::limit::TABLE_ENTRIES;
-use crate::model::{Answer, Upstream};
+use crate::model::{Answer, Speaks, Upstream};
 use crate::plane::Table;
-use crate::proxy::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES};
+use crate::proxy::{
+    HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES, http2_upstream_bytes,
+};
 use crate::telemetry::access_log;
 
 /// The kernel's `struct htab_elem`, before key and value (kernel/bpf/hashtab.c).
@@ -131,6 +133,10 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     part("idle upstream connections", idle * each, format!("{idle} times {} KiB", each >> 10));
     let lines = config.access_log.as_ref().map_or(0, |log| u64::from(log.queue));
     part("access log", lines * access_log::Config::LINE_BYTES, format!("{lines} lines that wait"));
+    let http2: u64 = config.catalog.apis.iter().map(|api| http2_upstreams(&api.answer, workers as u64)).sum();
+    if http2 > 0 {
+        part("HTTP/2 to upstreams", http2, "in_flight of each, one address a name".to_owned());
+    }
     part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
     Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
 }
@@ -144,6 +150,12 @@ fn upstreams(answer: &Answer) -> &[Upstream] {
         Answer::Forward(forwarding) => &forwarding.upstreams,
         Answer::Respond(_) | Answer::Redirect(_) => &[],
     }
+}
+
+fn http2_upstreams(answer: &Answer, workers: u64) -> u64 {
+    let Answer::Forward(forwarding) = answer else { return 0 };
+    let n = forwarding.upstreams.iter().filter(|one| one.speaks == Speaks::Http2).count() as u64;
+    n * http2_upstream_bytes(u64::from(forwarding.admit.in_flight), workers)
 }
 
 /// A line a part, the sum last.

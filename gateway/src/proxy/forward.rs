@@ -56,6 +56,7 @@ pub use self::balance::{TargetFacts, UpstreamFacts};
 pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, listed, says_who, strip_hop_by_hop, to_upstream};
 pub(super) use self::http2::Streamed;
+pub use self::http2::bytes_for as http2_upstream_bytes;
 pub use self::pool::IDLE_ALL_MAX;
 pub(super) use self::pool::Pools;
 pub use self::secure::check_upstream_tls;

@@ -31,9 +31,16 @@ use crate::proxy::respond::Fault;
 const STREAMS_MAX: usize = 100;
 /// What an upstream may send that its client has not taken, on a stream and on all.
 const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 256 << 10;
 /// Of a request's body, handed on and not yet sent, by stream.
 const SEND_BYTES: usize = 64 << 10;
+
+/// The most that so many exchanges at one address take, on connections of so many workers: what has come
+/// and was not taken, what is to be sent.
+pub fn bytes_for(in_flight: u64, workers: u64) -> u64 {
+    let connections = in_flight.div_ceil(STREAMS_MAX as u64) + workers;
+    connections * (u64::from(CONNECTION_WINDOW) + (64 << 10)) + in_flight * SEND_BYTES as u64
+}
 
 /// A worker's connections, by the id of the address.
 #[derive(Default)]
