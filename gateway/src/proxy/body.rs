@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
 use super::forward::{Answer, Pending, Streamed, Switched};
-use super::http1::{Broken, Pace, Received};
+use super::http1::{Broken, Pace, Received, keep_trailers};
 
 /// Of a response: ours, or the upstream's as it comes.
 pub(super) enum Body {
@@ -233,7 +233,10 @@ impl Stream {
             Some(Err(error)) => Poll::Ready(Some(Err(error))),
             None => {
                 let trailers = ready!(self.recv.poll_trailers(cx))?;
-                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+                Poll::Ready(trailers.map(|mut trailers| {
+                    keep_trailers(&mut trailers);
+                    Ok(Frame::trailers(trailers))
+                }))
             }
         }
     }

@@ -29,6 +29,7 @@ mod tunnel;
 
 pub mod reading;
 
+pub(super) use self::chunked::keep_trailers;
 pub(super) use self::encode::Date;
 pub(super) use self::head::HeadBounds;
 pub(super) use self::link::{ExchangeError, Link, Pump, Sent};

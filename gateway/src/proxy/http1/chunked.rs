@@ -175,13 +175,22 @@ fn trailers(input: &mut BytesMut, listed: &[HeaderName]) -> Result<Step, Malform
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
         let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value)).map_err(|_| malformed)?;
-        let is_dropped = NO_TRAILERS.contains(&name) || says_who(name.as_str()) || listed.contains(&name);
-        if !is_dropped {
+        if !listed.contains(&name) {
             trailers.append(name, value);
         }
     }
-    strip_hop_by_hop(&mut trailers);
+    keep_trailers(&mut trailers);
     Ok(if trailers.is_empty() { Step::Done } else { Step::Frame(Frame::trailers(trailers)) })
+}
+
+/// Takes out what may not stand there, from whatever version they came.
+pub fn keep_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    let may_not = |name: &HeaderName| NO_TRAILERS.contains(name) || says_who(name.as_str());
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| may_not(name)).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
 }
 
 /// Behind the empty line that ends the trailer section; a bare CR or LF is refused.
