@@ -172,6 +172,7 @@ fn mistakes_of_an_api_are_named_with_their_place() {
         ("upstreams = [\"http://a\"]\neject = { time = \"10m\" }", "5:18", "longer than `most`"),
         ("upstreams = [\"http://a\"]\neject = { percent = 101 }", "5:21", "0 to 100"),
         ("upstreams = [\"http://a\"]\ncheck = { path = \"x\" }", "5:18", "starts with /"),
+        ("upstreams = [\"h2c://a\"]\ncheck = { path = \"/\" }", "5:18", "speak HTTP/1"),
         ("upstreams = [\"http://a\"]\ncheck = { every = \"1ms\" }", "5:9", "100ms"),
         ("upstreams = [\"http://a\"]\nretry = { times = 9 }", "5:19", "0 to 5"),
         ("upstreams = [\"http://a\"]\nin_flight = { most = 0 }", "5:22", "1 to"),

@@ -37,12 +37,17 @@ pub(super) fn forwarding(
     let wants_tls =
         upstreams.get_ref().iter().any(|raw| scheme(url_and_weight(raw).0).is_some_and(|one| one.is_tls));
     let tls = upstream_tls::upstream_tls(compiler, raw.upstream_tls.as_ref(), wants_tls, upstreams.span());
+    let upstreams: Vec<Upstream> =
+        upstreams.get_ref().iter().filter_map(|raw| upstream(compiler, raw, tls.as_ref())).collect();
+    let has_http2 = upstreams.iter().any(|one| one.speaks == Speaks::Http2);
+    if let Some(path) =
+        raw.check.as_ref().and_then(|check| check.get_ref().path.as_ref()).filter(|_| has_http2)
+    {
+        let message = "checks of a path speak HTTP/1: leave `path` out, a connection is enough";
+        compiler.findings.at(path.span(), message);
+    }
     Forwarding {
-        upstreams: upstreams
-            .get_ref()
-            .iter()
-            .filter_map(|raw| upstream(compiler, raw, tls.as_ref()))
-            .collect(),
+        upstreams,
         balance: balance(compiler, raw.balance.as_ref()),
         slow_start: raw.slow_start.as_ref().and_then(|time| compiler.time(time)).unwrap_or_default(),
         eject: eject(compiler, raw.eject.as_ref().map(Spanned::get_ref)),
