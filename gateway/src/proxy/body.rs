@@ -12,6 +12,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::forward::{Answer, Pending, Streamed, Switched};
 use super::http1::{Broken, Pace, Received, keep_trailers};
+use super::respond::Fault;
 
 /// Of a response: ours, or the upstream's as it comes.
 pub(super) enum Body {
@@ -125,6 +126,16 @@ pub(super) enum RequestBodyError {
     Http1(#[from] Broken),
     #[error(transparent)]
     Http2(#[from] h2::Error),
+}
+
+impl RequestBodyError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::TooLarge => Fault::RequestTooLarge,
+            Self::Idle => Fault::RequestTooSlow,
+            Self::Http1(_) | Self::Http2(_) => Fault::RequestBody,
+        }
+    }
 }
 
 impl RequestBody {

@@ -15,7 +15,7 @@ use super::filter::{Asked, Facts, Seen};
 use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
 use super::http1::{Pace, asks_websocket};
-use super::respond::{Rejection, fault, reject};
+use super::respond::{Fault, Rejection, fault, reject};
 
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use super::told::Told;
@@ -181,6 +181,10 @@ impl Exchange<'_> {
         let sent = forward.send(key, Request::from_parts(head, body), now_ns).await;
         sent.unwrap_or_else(|failed| {
             told.failed(failed);
+            if failed == Fault::RequestTooSlow {
+                worker.shared.metrics.closed(failed.name()).inc();
+                charge_malformed(worker, over.peer);
+            }
             fault(failed)
         })
     }

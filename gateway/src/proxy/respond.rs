@@ -74,7 +74,14 @@ impl Fault {
             Self::ResponseTimeout => "response_timeout",
             Self::Broken => "broken",
             Self::RequestBody => "request_body",
+            Self::RequestTooSlow => "request_body_idle",
+            Self::RequestTooLarge => "request_body_too_large",
         }
+    }
+
+    /// Nothing is wrong with the upstream.
+    pub fn is_the_clients(self) -> bool {
+        matches!(self, Self::RequestBody | Self::RequestTooSlow | Self::RequestTooLarge)
     }
 }
 
@@ -95,9 +102,12 @@ pub(super) enum Fault {
     ResponseTimeout,
     #[error("the upstream's answer is no HTTP")]
     Broken,
-    /// The client's: nothing is wrong with the upstream.
     #[error("the request's body did not come whole")]
     RequestBody,
+    #[error("the request's body stopped coming, or came too slowly")]
+    RequestTooSlow,
+    #[error("the request's body is larger than it may be")]
+    RequestTooLarge,
 }
 
 /// A static answer, made ready at publish.
@@ -237,6 +247,10 @@ pub(super) fn fault(fault: Fault) -> Response<Body> {
         Fault::RequestBody => {
             return closing(problem(StatusCode::BAD_REQUEST, "Bad request", &fault.to_string()));
         }
+        Fault::RequestTooSlow => {
+            return closing(problem(StatusCode::REQUEST_TIMEOUT, "Request timeout", &fault.to_string()));
+        }
+        Fault::RequestTooLarge => return reject(&Rejection::BodyTooLarge),
     };
     problem(status, title, &fault.to_string())
 }

@@ -3,7 +3,9 @@
 mod access_log;
 mod double;
 mod harness;
+
 mod shaping;
+mod slow;
 mod upstreams;
 
 mod proxied;

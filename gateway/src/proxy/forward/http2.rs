@@ -183,7 +183,7 @@ impl Forward<'_> {
                 return Err(Failed { fault: Fault::Broken, again: Some(body) });
             }
         };
-        let progress = Rc::new(Progress { at: Cell::new(Instant::now()), body_failed: Cell::new(false) });
+        let progress = Rc::new(Progress { at: Cell::new(Instant::now()), body_failed: Cell::new(None) });
         // HTTP/1's connection is read by one task: the exchange's own, which polls the pump too.
         let is_http1 = body.client().is_some();
         let mut pumping: Option<Pumping> = None;
@@ -235,7 +235,7 @@ fn poll_pump(pumping: &mut Option<Pumping>, cx: &mut Context<'_>) {
 /// How far it is.
 struct Progress {
     at: Cell<Instant>,
-    body_failed: Cell<bool>,
+    body_failed: Cell<Option<Fault>>,
 }
 
 struct Unanswered {
@@ -262,7 +262,7 @@ async fn head_of(
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no answer");
-                let fault = if progress.body_failed.get() { Fault::RequestBody } else { Fault::Broken };
+                let fault = progress.body_failed.get().unwrap_or(Fault::Broken);
                 let is_unprocessed = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
                 return Err(Unanswered { fault, is_unprocessed });
             }
@@ -305,8 +305,8 @@ async fn pump(mut sender: SendStream<Bytes>, body: RequestBody, progress: Rc<Pro
         progress.at.set(Instant::now());
         let sent = match piece {
             None => sender.send_data(Bytes::new(), true),
-            Some(Err(_)) => {
-                progress.body_failed.set(true);
+            Some(Err(error)) => {
+                progress.body_failed.set(Some(error.fault()));
                 return sender.send_reset(Reason::CANCEL);
             }
             Some(Ok(frame)) => match frame.into_data() {

@@ -54,7 +54,7 @@ impl Forward<'_> {
             };
             tracing::debug!(upstream = %target.name, fault = %failed.fault, "attempt failed");
             self.count(failed.fault);
-            if failed.fault != Fault::RequestBody {
+            if !failed.fault.is_the_clients() {
                 balance.failed(target, &failed.fault);
             }
             tried.note(target);
@@ -103,7 +103,7 @@ impl Forward<'_> {
             Fault::Broken => metrics.broken.inc(),
             Fault::QueueFull => metrics.queue_full.inc(),
             Fault::QueueTimeout => metrics.queue_timeout.inc(),
-            Fault::RequestBody => 0,
+            Fault::RequestBody | Fault::RequestTooSlow | Fault::RequestTooLarge => 0,
         };
     }
 }

@@ -191,7 +191,7 @@ impl Link {
         match polled {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(PumpError::Body)) => return Err(Fault::RequestBody),
+            Poll::Ready(Err(PumpError::Body(fault))) => return Err(fault),
             Poll::Ready(Err(PumpError::Upstream)) => self.spent = true,
         }
         state.pump = None;
@@ -209,7 +209,7 @@ impl Link {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => *pump = None,
                 // The client is gone, or the upstream has read enough.
-                Poll::Ready(Err(PumpError::Body | PumpError::Upstream)) => {
+                Poll::Ready(Err(PumpError::Body(_) | PumpError::Upstream)) => {
                     self.spent = true;
                     *pump = None;
                 }
@@ -260,7 +260,7 @@ impl State {
 }
 
 enum PumpError {
-    Body,
+    Body(Fault),
     Upstream,
 }
 
@@ -281,7 +281,7 @@ impl Pump {
                         self.ended = frame.is_trailers();
                         encode::piece(&mut wire.output, self.framing, frame);
                     }
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(PumpError::Body)),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(PumpError::Body(error.fault()))),
                     Poll::Ready(None) => {
                         self.ended = true;
                         if self.framing == Framing::Chunked {
