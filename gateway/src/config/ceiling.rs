@@ -32,14 +32,15 @@ const ADDED_PREFIX: u64 = 96 + HASH_BUCKET;
 const PREFIX: u64 = 2 * (20 + 24 + 32) + 64;
 /// Programs, their BTF and JIT images.
 const PROGRAMS: u64 = 2 << 20;
-/// A connection besides its buffers: socket, tasks, hyper's state, the head's parsed headers.
+/// A connection besides its buffers: socket, task, the exchange that runs, the head's parsed headers.
 const CONNECTION: u64 = 24 << 10;
 /// TLS of a connection: its state, a record that is being read, plaintext that waits (16 KiB in rustls),
 /// records that wait for the socket.
 const TLS_CONNECTION: u64 = (8 << 10) + (18 << 10) + (16 << 10) + (TLS_WRITE_BYTES as u64);
 /// A stream besides its buffers: its task, the exchange, its state in the h2 crate.
 const STREAM: u64 = 8 << 10;
-/// An idle connection to an upstream: hyper's first read buffer and its task.
+/// An idle connection to an upstream: the socket's registration and state; it holds no buffer while it is
+/// idle. Over HTTP/2 a task and the h2 crate's windows.
 const IDLE_UPSTREAM: u64 = 16 << 10;
 /// TLS of an idle connection: its state, and what rustls keeps to read into.
 const TLS_IDLE: u64 = 12 << 10;

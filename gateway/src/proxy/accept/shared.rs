@@ -1,0 +1,89 @@
+//! What all workers share: the snapshot that is served, the plane, and the counts of open connections.
+
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::limit::{Shedder, TABLE_ENTRIES};
+use crate::plane::{Bans, Plane, Table};
+use crate::proxy::forward::{Addresses, Upstreams};
+use crate::proxy::snapshot::Snapshot;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// What all workers share.
+pub struct Shared {
+    pub snapshot: ArcSwap<Snapshot>,
+    pub plane: Arc<Plane>,
+    pub bans: Arc<Bans>,
+    pub shedder: Arc<Shedder>,
+    pub upstreams: Arc<Upstreams>,
+    pub access_log: Option<AccessLog>,
+    pub metrics: Metrics,
+    /// Words of the APIs' limits.
+    pub(in crate::proxy) rows: Table,
+    pub(in crate::proxy) hasher: RandomState,
+    pub(super) prove_by_accept: bool,
+    /// Bumped by who lifts denials early; see [`Denied`].
+    pub(super) generation: Arc<AtomicU64>,
+    pub(super) connections: AtomicU32,
+    pub(super) connections_by_client: Table,
+}
+
+/// What a [`Shared`] is made of.
+pub struct SharedParts {
+    pub snapshot: Snapshot,
+    pub plane: Arc<Plane>,
+    pub bans: Arc<Bans>,
+    pub shedder: Arc<Shedder>,
+    pub upstreams: Arc<Upstreams>,
+    pub access_log: Option<AccessLog>,
+    pub metrics: Metrics,
+    /// The kernel plane has no other way to see handshakes.
+    pub prove_by_accept: bool,
+}
+
+impl Shared {
+    pub fn new(parts: SharedParts) -> Self {
+        let SharedParts { snapshot, plane, bans, shedder, upstreams, access_log, metrics, prove_by_accept } =
+            parts;
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            plane,
+            bans,
+            shedder,
+            upstreams,
+            access_log,
+            metrics,
+            rows: Table::new(TABLE_ENTRIES),
+            hasher: RandomState::new(),
+            prove_by_accept,
+            generation: Arc::new(AtomicU64::new(1)),
+            connections: AtomicU32::new(0),
+            connections_by_client: Table::new(TABLE_ENTRIES),
+        }
+    }
+
+    /// Serves by another snapshot from the next request on.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.forget_denials();
+    }
+
+    /// Forwards to what upstreams' names stand for now; a name that is not among them keeps its addresses.
+    pub fn learn(&self, addresses: Addresses) {
+        self.upstreams.learn(addresses);
+        self.snapshot.load().renew(&self.upstreams);
+    }
+
+    /// Workers ask the plane again about every client.
+    pub fn forget_denials(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
