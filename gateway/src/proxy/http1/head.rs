@@ -156,7 +156,7 @@ fn parse_request<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<(Reques
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| malformed)?;
     *request.uri_mut() = uri(head.slice_ref(target.as_bytes()))?;
     *request.version_mut() = version(minor);
-    let (headers, marks) = header_map(head, parsed.headers)?;
+    let (headers, marks) = header_map(head, parsed.headers, ROOM)?;
     *request.headers_mut() = headers;
     Ok((request, marks))
 }
@@ -183,7 +183,7 @@ fn parse_answer<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<(Respons
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(code).map_err(|_| malformed)?;
     *response.version_mut() = version(minor);
-    let (headers, marks) = header_map(head, parsed.headers)?;
+    let (headers, marks) = header_map(head, parsed.headers, 0)?;
     *response.headers_mut() = headers;
     Ok((response, marks))
 }
@@ -192,10 +192,14 @@ fn version(minor: u8) -> Version {
     if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
 }
 
-/// Values share the head's bytes.
-fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, Marks), HeadError> {
+/// Values share the head's bytes; `room` is for fields that will be added.
+fn header_map(
+    head: &Bytes,
+    fields: &[httparse::Header<'_>],
+    room: usize,
+) -> Result<(HeaderMap, Marks), HeadError> {
     let malformed = Malformed("head");
-    let mut headers = HeaderMap::with_capacity(fields.len() + ROOM);
+    let mut headers = HeaderMap::with_capacity(fields.len() + room);
     let mut marks = Marks::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
