@@ -1,5 +1,6 @@
 //! One connection from its first byte to its end: who is named in front, TLS, and which HTTP is spoken.
 
+use std::pin::Pin;
 use std::rc::Rc;
 
 use hyper::Request;
@@ -19,48 +20,63 @@ use crate::proxy::http1::{Ended, Received, Scratch, Server, Settings};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::stream::Stream;
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. Each part is boxed, so that it takes the memory of the one that runs.
 pub async fn connection(
     mut place: Place,
+    stream: TcpStream,
+    listener: Listener,
+    drain: watch::Receiver<bool>,
+) {
+    let begun = Box::pin(begin(&mut place, stream, listener, drain.clone())).await;
+    if let Some(begun) = begun {
+        serve(&place.worker, begun, drain).await;
+    }
+}
+
+/// A connection that HTTP can be spoken on.
+struct Begun {
+    speaks: Speaks,
+    stream: Stream,
+    over: Connection,
+}
+
+/// Who is named in front, and TLS. None: the connection is over, and counted.
+async fn begin(
+    place: &mut Place,
     mut stream: TcpStream,
     listener: Listener,
     mut drain: watch::Receiver<bool>,
-) {
+) -> Option<Begun> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
     let mut peer = Peer::of_socket(place.peer);
     if listener.proxy_protocol {
-        let named = tokio::select! {
-            named = Box::pin(place.named(&mut stream)) => named,
-            _ = drain.wait_for(|drain| *drain) => return,
+        peer = tokio::select! {
+            named = place.named(&mut stream) => named?,
+            _ = drain.wait_for(|drain| *drain) => return None,
         };
-        let Some(named) = named else { return };
-        peer = named;
     }
     let worker = &place.worker;
     let Some(tls) = &listener.tls else {
-        let Some((speaks, stream)) = plain(worker, peer, stream, &listener, &mut drain).await else {
-            return;
-        };
-        let over = Connection::new(peer, Scheme::Http, None);
-        return http(worker, speaks, stream, over, drain).await;
+        let (speaks, stream) = plain(worker, peer, stream, &listener, &mut drain).await?;
+        return Some(Begun { speaks, stream, over: Connection::new(peer, Scheme::Http, None) });
     };
     let timeouts = worker.shared.snapshot.load().timeouts;
     let secured = tokio::select! {
-        secured = Box::pin(handshake(stream, tls, &timeouts)) => secured,
-        _ = drain.wait_for(|drain| *drain) => return,
+        secured = handshake(stream, tls, &timeouts) => secured,
+        _ = drain.wait_for(|drain| *drain) => return None,
     };
     match secured {
         Ok(Secured { stream, speaks, certificate }) => {
-            let over = Connection::new(peer, Scheme::Https, certificate);
-            http(worker, speaks, stream, over, drain).await;
+            Some(Begun { speaks, stream, over: Connection::new(peer, Scheme::Https, certificate) })
         }
         Err(Some(reason)) => {
             worker.shared.metrics.closed(reason).inc();
             charge_malformed(worker, peer);
+            None
         }
-        Err(None) => {}
+        Err(None) => None,
     }
 }
 
@@ -97,17 +113,15 @@ async fn plain(
     }
 }
 
-/// Boxed, so that a connection takes the memory of what it speaks only.
-async fn http(
+fn serve(
     worker: &Rc<Worker>,
-    speaks: Speaks,
-    stream: Stream,
-    over: Connection,
+    begun: Begun,
     drain: watch::Receiver<bool>,
-) {
+) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+    let Begun { speaks, stream, over } = begun;
     match speaks {
-        Speaks::Http1 => Box::pin(http1(worker, stream, over, drain)).await,
-        Speaks::Http2 => Box::pin(http2(worker, stream, over, drain)).await,
+        Speaks::Http1 => Box::pin(http1(worker, stream, over, drain)),
+        Speaks::Http2 => Box::pin(http2(worker, stream, over, drain)),
     }
 }
 
