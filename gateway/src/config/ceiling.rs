@@ -122,7 +122,9 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     }
     if has_http2 {
         let heads = HTTP2_HEADS as u64 * u64::from(bounds.header_bytes);
-        connection += HTTP2_CONNECTION_BYTES + heads + u64::from(bounds.streams) * STREAM;
+        connection += HTTP2_CONNECTION_BYTES + heads;
+        let streams = u64::from(bounds.all_streams);
+        part("streams", streams * STREAM, format!("{streams} times {} KiB", STREAM >> 10));
     }
     let connections = u64::from(bounds.connections);
     part("connections", connections * connection, format!("{connections} times {} KiB", connection >> 10));

@@ -249,6 +249,8 @@ impl Compiler<'_> {
             per_client.unwrap_or(bounds.connections_per_client.min(bounds.connections));
         bounds.headers = self.within(&raw.headers, "headers", 1..=10_000).unwrap_or(bounds.headers);
         bounds.streams = self.within(&raw.streams, "streams", 1..=STREAMS_MAX).unwrap_or(bounds.streams);
+        let all_streams = self.within(&raw.all_streams, "all_streams", 1..=most);
+        bounds.all_streams = all_streams.unwrap_or(bounds.all_streams);
         bounds.header_bytes = self.bytes(&raw.header_bytes, "header_bytes").unwrap_or(bounds.header_bytes);
         bounds.uri_bytes = self.bytes(&raw.uri_bytes, "uri_bytes").unwrap_or(bounds.uri_bytes);
         if let Some(body) = raw.body_bytes.as_ref().filter(|body| body.get_ref() != "unlimited") {

@@ -226,6 +226,7 @@ pub struct Bounds {
     pub headers: Number,
     pub uri_bytes: Text,
     pub streams: Number,
+    pub all_streams: Number,
     pub body_bytes: Text,
     pub client_rate: Text,
 }

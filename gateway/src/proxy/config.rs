@@ -109,6 +109,8 @@ pub struct Bounds {
     pub uri_bytes: u32,
     /// Open at once on a connection of HTTP/2.
     pub streams: u32,
+    /// Open at once on all of them, over all workers.
+    pub all_streams: u32,
     /// Bytes of a request body, streamed; None is unlimited.
     pub body_bytes: Option<u64>,
     /// Of a body sent or an answer taken, over all the time that a client was waited for beyond the idle
@@ -125,6 +127,7 @@ impl Default for Bounds {
             headers: 100,
             uri_bytes: 16 * 1024,
             streams: 100,
+            all_streams: 16_384,
             body_bytes: None,
             client_bytes_a_second: 500,
         }

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Clients put into BANS for coming on after 429.
     pub sheds: Counter,
+    pub streams: Gauge,
+    pub streams_refused: Counter,
     /// Lines of the access log that found its queue full.
     pub access_log_dropped: Counter,
     connections_closed: Family<ReasonLabel, Counter>,
@@ -98,6 +100,8 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             sheds: Counter::default(),
+            streams: Gauge::default(),
+            streams_refused: Counter::default(),
             access_log_dropped: Counter::default(),
             connections_closed: Family::default(),
             malformed: Family::default(),
@@ -120,6 +124,9 @@ impl Default for Metrics {
             "Client connections that the gateway refused or ended, by reason",
             metrics.connections_closed.clone(),
         );
+        registry.register("streams", "Open streams of HTTP/2", metrics.streams.clone());
+        let refused = metrics.streams_refused.clone();
+        registry.register("streams_refused", "Streams beyond bounds.all_streams", refused);
         registry.register("sheds", "Clients shed for coming on after 429", metrics.sheds.clone());
         registry.register(
             "access_log_dropped",

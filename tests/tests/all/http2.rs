@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use weir_tests::h2::{
     ACK, CANCEL, CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY,
-    HEADERS, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
-    request,
+    HEADERS, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    block, frame, get, request,
 };
 use weir_tests::http::{self, PATIENCE};
 use weir_tests::pki::Authority;
@@ -133,6 +133,22 @@ fn trailers_of_a_request_frame_and_name_nobody() -> Result<()> {
     // The recorder takes what follows a head without a length for another head.
     let behind = wait_for("a chunked body", PATIENCE, || upstream.heads().get(1).cloned())?;
     ensure!(behind == "3\r\nabc\r\n0\r\nx-checksum: 7\r\n\r\n", "{behind:?}");
+    Ok(())
+}
+
+#[test]
+fn streams_are_bounded_over_all_connections() -> Result<()> {
+    let (weir, upstream) = start_before(OK, Duration::from_millis(300), "[bounds]\nall_streams = 2\n")?;
+    let (mut first, mut second) = (connect(&weir)?, connect(&weir)?);
+    first.send(&[get(1, "/up"), get(3, "/up")].concat())?;
+    wait_for("both", PATIENCE, || (upstream.heads().len() == 2).then_some(()))?;
+    second.send(&get(1, "/up"))?;
+    let refused = second.until("a reset", |frame| frame.kind == RST_STREAM)?;
+    ensure!(refused.error_code() == Some(REFUSED_STREAM), "{refused:?}");
+    ensure!(first.answer(3)?.1 == b"ok");
+    second.send(&get(3, "/up"))?;
+    ensure!(second.answer(3)?.1 == b"ok", "a place is given back");
+    ensure!(upstream.heads().len() == 3);
     Ok(())
 }
 

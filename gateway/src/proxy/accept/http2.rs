@@ -9,6 +9,7 @@ mod watch;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -75,9 +76,12 @@ pub(super) async fn http2(worker: &Rc<Worker>, stream: Stream, over: Connection,
             _ = drain.wait_for(|drain| *drain), if driven.leaving.is_none() => Happened::Leave,
         };
         match happened {
-            Happened::Request(request, respond) => {
-                tokio::task::spawn_local(serve(Rc::clone(&streams), *request, respond));
-            }
+            Happened::Request(request, mut respond) => match StreamPlace::take(worker, &bounds) {
+                Some(place) => {
+                    tokio::task::spawn_local(serve(Rc::clone(&streams), place, *request, respond));
+                }
+                None => respond.send_reset(Reason::REFUSED_STREAM),
+            },
             Happened::Faults(count) => {
                 for _ in 0..count {
                     worker.shared.metrics.malformed("h2_stream").inc();
@@ -118,6 +122,30 @@ fn builder(bounds: &Bounds) -> Builder {
         .max_concurrent_reset_streams(RESETS_KEPT)
         .reset_stream_duration(RESET_KEPT);
     builder
+}
+
+/// A stream's place among all that are open; given back when dropped.
+struct StreamPlace(Rc<Worker>);
+
+impl StreamPlace {
+    /// None: as many are open as may; counted.
+    fn take(worker: &Rc<Worker>, bounds: &Bounds) -> Option<Self> {
+        let shared = &worker.shared;
+        if shared.streams.fetch_add(1, Ordering::AcqRel) >= bounds.all_streams {
+            shared.streams.fetch_sub(1, Ordering::AcqRel);
+            shared.metrics.streams_refused.inc();
+            return None;
+        }
+        shared.metrics.streams.inc();
+        Some(Self(Rc::clone(worker)))
+    }
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.0.shared.streams.fetch_sub(1, Ordering::AcqRel);
+        self.0.shared.metrics.streams.dec();
+    }
 }
 
 /// What its frames would have cost as requests: who floods again is over its limit at once, and shed.

@@ -29,6 +29,8 @@ pub struct Shared {
     /// Bumped by who lifts denials early; see [`Denied`].
     pub(super) generation: Arc<AtomicU64>,
     pub(super) connections: AtomicU32,
+    /// Of HTTP/2.
+    pub(super) streams: AtomicU32,
     pub(super) connections_by_client: Table,
 }
 
@@ -62,6 +64,7 @@ impl Shared {
             prove_by_accept,
             generation: Arc::new(AtomicU64::new(1)),
             connections: AtomicU32::new(0),
+            streams: AtomicU32::new(0),
             connections_by_client: Table::new(TABLE_ENTRIES),
         }
     }

@@ -15,6 +15,7 @@ use hyper::http::response::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
 use tokio::time::timeout_at;
 
+use super::StreamPlace;
 use super::watch::Watch;
 use crate::proxy::accept::Worker;
 use crate::proxy::body::{self, Body, BodyError, Source};
@@ -67,6 +68,7 @@ impl Serving {
 /// Serves a stream to its end.
 pub(super) async fn serve(
     serving: Rc<Serving>,
+    _place: StreamPlace,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
