@@ -27,6 +27,9 @@ pub enum Role {
     },
 }
 
+/// What an upstream answers besides, by path.
+pub const BODIES: [(&str, usize); 2] = [("10k", 10 << 10), ("1m", 1 << 20)];
+
 /// `limit_req` by client address.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimit {
@@ -46,6 +49,9 @@ impl Nginx {
         let prefix = folder.join(name);
         std::fs::create_dir_all(&prefix)?;
         std::fs::write(prefix.join("site"), "hello\n")?;
+        for (name, bytes) in BODIES {
+            std::fs::write(prefix.join(name), vec![b'x'; bytes])?;
+        }
         let config = prefix.join("nginx.conf");
         std::fs::write(&config, text(address, role)).context("writing nginx.conf")?;
         let mut command = Command::new("nginx");
@@ -63,9 +69,15 @@ impl Nginx {
 
 fn text(address: SocketAddr, role: &Role) -> String {
     let (outside, location) = match role {
-        Role::Upstream => (String::new(), "return 200 \"hello\\n\";".to_owned()),
+        Role::Upstream => {
+            ("open_file_cache max=4; sendfile on;".to_owned(), "return 200 \"hello\\n\";".to_owned())
+        }
         Role::Site { limit } => site(*limit),
         Role::Proxy { upstream, limit } => proxy(*upstream, *limit),
+    };
+    let files = match role {
+        Role::Upstream => BODIES.map(|(name, _)| format!("location = /{name} {{ root .; }}")).join(" "),
+        Role::Site { .. } | Role::Proxy { .. } => String::new(),
     };
     let listen = match role {
         Role::Site { .. } => {
@@ -87,6 +99,7 @@ http {{
   {outside}
   server {{
     {listen}
+    {files}
     location / {{ {location} }}
   }}
 }}

@@ -44,6 +44,20 @@ enum Scenario {
     Limit,
     /// A limit by client that refuses nearly everything.
     Refused,
+    /// Answers of 10 KiB.
+    Body10k,
+    /// Answers of 1 MiB.
+    Body1m,
+}
+
+impl Scenario {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Limit | Self::Refused => "/",
+            Self::Body10k => "/10k",
+            Self::Body1m => "/1m",
+        }
+    }
 }
 
 /// The first is what the others are compared with.
@@ -56,8 +70,13 @@ enum Subject {
     WeirKernel,
 }
 
-const SCENARIOS: [(Scenario, &str); 3] =
-    [(Scenario::Plain, "plain"), (Scenario::Limit, "limit"), (Scenario::Refused, "refused")];
+const SCENARIOS: [(Scenario, &str); 5] = [
+    (Scenario::Plain, "plain"),
+    (Scenario::Limit, "limit"),
+    (Scenario::Refused, "refused"),
+    (Scenario::Body10k, "body10k"),
+    (Scenario::Body1m, "body1m"),
+];
 const SUBJECTS: [(Subject, &str); 3] = [
     (Subject::Nginx, "nginx"),
     (Subject::WeirTable, "weir, process table"),
@@ -106,7 +125,7 @@ fn compare(arguments: &Arguments, out: &Folder) -> Result<()> {
         let mut runs: Vec<Vec<Run>> = started.iter().map(|_| Vec::new()).collect();
         for round in 0..arguments.rounds {
             for ((subject, runs), (_, label)) in started.iter().zip(&mut runs).zip(SUBJECTS) {
-                let run = measure(subject, arguments)?;
+                let run = measure(subject, scenario.path(), arguments)?;
                 step(&format!("{name}, round {}: {label}: {:.1} us a request", round + 1, run.us_a_request));
                 runs.push(run);
             }
@@ -136,10 +155,10 @@ fn note(table: &mut Table, scenario: &str, runs: &[Vec<Run>]) {
     }
 }
 
-fn measure(subject: &Started, arguments: &Arguments) -> Result<Run> {
-    load(subject.address, 1, arguments.connections)?;
+fn measure(subject: &Started, path: &str, arguments: &Arguments) -> Result<Run> {
+    load(subject.address, path, 1, arguments.connections)?;
     let before = family_time(subject.pid)?;
-    let requests = load(subject.address, arguments.seconds, arguments.connections)?;
+    let requests = load(subject.address, path, arguments.seconds, arguments.connections)?;
     let spent: Duration = family_time(subject.pid)?.saturating_sub(before);
     Ok(Run {
         us_a_request: spent.as_secs_f64() * 1e6 / requests as f64,
@@ -148,9 +167,14 @@ fn measure(subject: &Started, arguments: &Arguments) -> Result<Run> {
 }
 
 /// Requests that wrk got answers to.
-fn load(address: SocketAddr, seconds: u32, connections: u32) -> Result<u64> {
+fn load(address: SocketAddr, path: &str, seconds: u32, connections: u32) -> Result<u64> {
     let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), &format!("http://{address}/")])
+        .args([
+            "-t1",
+            &format!("-c{connections}"),
+            &format!("-d{seconds}s"),
+            &format!("http://{address}{path}"),
+        ])
         .output()
         .context("starting wrk")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -171,7 +195,7 @@ fn start(
 ) -> Result<Started> {
     if subject == Subject::Nginx {
         let limit = match scenario {
-            Scenario::Plain => None,
+            Scenario::Plain | Scenario::Body10k | Scenario::Body1m => None,
             Scenario::Limit => Some(RequestLimit { per_second: 1_000_000, burst: 100_000 }),
             Scenario::Refused => Some(RequestLimit { per_second: 1, burst: 1 }),
         };
@@ -180,7 +204,7 @@ fn start(
         return Ok(Started { pid: nginx.pid(), address: nginx.address, _held: Held::Nginx(nginx) });
     }
     let limit = match scenario {
-        Scenario::Plain => "",
+        Scenario::Plain | Scenario::Body10k | Scenario::Body1m => "",
         Scenario::Limit => "requests = { rate = \"1000000/s\", burst = 1000000 }",
         Scenario::Refused => "requests = { rate = \"1/s\", burst = 1 }",
     };
