@@ -51,6 +51,11 @@ impl Framing {
         }
     }
 
+    /// A body that its sender has at hand when it sends the head.
+    pub fn is_short(self) -> bool {
+        matches!(self, Self::Length(length) if length <= SHORT_BYTES_MAX)
+    }
+
     /// Whether bytes of a body follow the head.
     pub fn has_body(self) -> bool {
         matches!(self, Self::Length(_) | Self::Chunked | Self::UntilClose)
@@ -72,6 +77,8 @@ impl Framing {
     }
 }
 
+/// Of a body whose first bytes the head waits for.
+const SHORT_BYTES_MAX: u64 = 64 * 1024;
 /// Room for a head of usual size.
 const HEAD_BYTES: usize = 512;
 

@@ -205,8 +205,9 @@ impl<'a> Server<'a> {
             wire.owes_continue = false;
             encode::answer_head(&mut wire.output.encoded, &head, framing, persistence, self.date);
         }
+        let mut begun = false;
         let mut pace = Pace::new(self.settings.response_write_idle, self.settings.bytes_a_second);
-        poll_fn(|cx| self.poll_answer(cx, &mut body, framing, &mut end, &mut pace)).await?;
+        poll_fn(|cx| self.poll_answer(cx, &mut body, framing, &mut end, &mut begun, &mut pace)).await?;
         drop(body);
         if persistence != Persistence::Close && !self.discard().await {
             persistence = Persistence::Close;
@@ -221,6 +222,7 @@ impl<'a> Server<'a> {
         body: &mut Body,
         framing: Framing,
         end: &mut End,
+        begun: &mut bool,
         pace: &mut Pace,
     ) -> Poll<Result<(), Ended>> {
         loop {
@@ -235,6 +237,7 @@ impl<'a> Server<'a> {
                         if frame.is_trailers() {
                             *end = End::Whole;
                         }
+                        *begun = true;
                         encode::piece(output, framing, frame);
                     }
                     Poll::Ready(Some(Err(error))) => {
@@ -248,6 +251,10 @@ impl<'a> Server<'a> {
                         }
                     }
                 }
+            }
+            if waits && !*begun && framing.is_short() {
+                // Head and body go out together: the upstream sends the one right behind the other.
+                return Poll::Pending;
             }
             let flushed = self.wire.borrow_mut().poll_flush(cx, |bytes| pace.moved(bytes));
             match (flushed, *end) {
