@@ -34,6 +34,8 @@ mod body;
 
 mod stream;
 
+mod timer;
+
 mod http1;
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Bodies in both directions: streamed, bounded in bytes and in the time between two pieces.
 
-use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -8,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
 
 use super::forward::{Answer, Pending, Streamed, Switched};
-use super::http1::{Broken, Pace, Received, keep_trailers};
+use super::http1::{Broken, Received, keep_trailers};
 use super::respond::Fault;
+use super::timer::{Pace, Timer};
 
 /// Of a response: ours, or the upstream's as it comes.
 pub(super) enum Body {
@@ -102,7 +101,7 @@ impl Source {
         match self {
             Self::None => SizeHint::with_exact(0),
             Self::Http1(received) => received.size_hint(),
-            Self::Http2(stream) => stream.left_bytes.map_or(SizeHint::default(), SizeHint::with_exact),
+            Self::Http2(stream) => stream.size_hint(),
         }
     }
 }
@@ -113,7 +112,7 @@ pub(super) struct RequestBody {
     left_bytes: Option<u64>,
     pace: Pace,
     /// Armed while a piece is awaited.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +139,7 @@ impl RequestBodyError {
 
 impl RequestBody {
     pub fn new(source: Source, bound_bytes: Option<u64>, pace: Pace) -> Self {
-        Self { source, left_bytes: bound_bytes, pace, timer: None }
+        Self { source, left_bytes: bound_bytes, pace, timer: Timer::default() }
     }
 
     /// The body of a second attempt; None where the first takes the body with it.
@@ -170,11 +169,7 @@ impl RequestBody {
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let due = self.pace.due();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        timer.as_mut().poll(cx)
+        self.timer.poll(cx, due)
     }
 
     fn take_bytes(&mut self, frame: &Frame<Bytes>) -> Result<(), RequestBodyError> {
@@ -211,7 +206,7 @@ impl http_body::Body for RequestBody {
         match &self.source {
             Source::None => true,
             Source::Http1(received) => received.is_body_done(),
-            Source::Http2(stream) => stream.recv.is_end_stream(),
+            Source::Http2(stream) => stream.is_end_stream(),
         }
     }
 
@@ -220,10 +215,10 @@ impl http_body::Body for RequestBody {
     }
 }
 
-/// A body of HTTP/2.
+/// A body of HTTP/2, of either side.
 pub(super) struct Stream {
     recv: RecvStream,
-    /// Of what was announced; the h2 crate holds the client to it.
+    /// Of what was announced; the h2 crate holds the peer to it.
     left_bytes: Option<u64>,
 }
 
@@ -233,10 +228,10 @@ impl Stream {
     }
 
     /// DATA, and the trailers behind it.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         match ready!(self.recv.poll_data(cx)) {
             Some(Ok(bytes)) => {
-                // Who takes it comes back for more when the upstream has taken it.
+                // Who takes it comes back for more when the other side has taken it.
                 self.recv.flow_control().release_capacity(bytes.len())?;
                 self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(bytes.len() as u64));
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -250,5 +245,13 @@ impl Stream {
                 }))
             }
         }
+    }
+
+    pub fn is_end_stream(&self) -> bool {
+        self.recv.is_end_stream()
+    }
+
+    pub fn size_hint(&self) -> SizeHint {
+        self.left_bytes.map_or(SizeHint::default(), SizeHint::with_exact)
     }
 }

@@ -14,8 +14,9 @@ use super::dispatch::normalise;
 use super::filter::{Asked, Facts, Seen};
 use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
-use super::http1::{Pace, asks_websocket};
+use super::http1::asks_websocket;
 use super::respond::{Fault, Rejection, fault, reject};
+use super::timer::Pace;
 
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use super::told::Told;

@@ -19,8 +19,6 @@ mod output;
 
 mod wire;
 
-mod timer;
-
 mod link;
 
 mod server;
@@ -35,7 +33,6 @@ pub(super) use self::head::HeadBounds;
 pub(super) use self::link::{ExchangeError, Link, Pump, Sent};
 pub(super) use self::marks::is_of_one_hop;
 pub(super) use self::server::{Ended, Server, Settings, asks_websocket};
-pub(super) use self::timer::Pace;
 pub(super) use self::wire::{Broken, Received, Scratch, Wire};
 
 /// What is wrong with a message; a label of metrics, and its words in a refusal.

@@ -187,7 +187,9 @@ fn foreign_types(path: &str, text: &str) -> Vec<Finding> {
 
 fn clocks(path: &str, text: &str) -> Vec<Finding> {
     // A connection waits for its peer, as a body does.
-    let waits = ["/http1/", "/forward/http2.rs", "/body.rs"].iter().any(|place| path.contains(place));
+    let waits = ["/http1/", "/forward/http2.rs", "/body.rs", "/proxy/timer.rs"]
+        .iter()
+        .any(|place| path.contains(place));
     let allowed = path.contains("/accept") || path.ends_with("/clock.rs") || waits;
     if !path.starts_with("gateway/src/") || allowed || path.starts_with("gateway/src/run") {
         return Vec::new();

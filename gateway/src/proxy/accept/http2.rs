@@ -7,7 +7,6 @@ mod stream;
 mod watch;
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -18,7 +17,7 @@ use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use hyper::Request;
 use tokio::sync::watch::Receiver;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 pub(super) use self::preface::{Beginning, beginning};
 pub use self::stream::HEADS;
@@ -28,6 +27,7 @@ use super::Worker;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::charge_malformed;
 use crate::proxy::stream::Stream;
+use crate::proxy::timer::Timer;
 use crate::proxy::{Bounds, Timeouts};
 
 /// What a client may have sent that nobody has read yet, on a stream and on all.
@@ -69,7 +69,7 @@ pub(super) async fn http2(worker: &Rc<Worker>, stream: Stream, over: Connection,
         }
     };
     let streams = Rc::new(Serving::new(worker, &over, &watch, timeouts, bounds));
-    let mut driven = Driven { connection, watch, timeouts, timer: None, leaving: None };
+    let mut driven = Driven { connection, watch, timeouts, timer: Timer::default(), leaving: None };
     loop {
         let happened = tokio::select! {
             happened = poll_fn(|cx| driven.poll(cx)) => happened,
@@ -174,7 +174,7 @@ struct Driven {
     connection: h2::server::Connection<Watched, Bytes>,
     watch: Rc<Watch>,
     timeouts: Timeouts,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
     /// Since GOAWAY.
     leaving: Option<Instant>,
 }
@@ -216,18 +216,8 @@ impl Driven {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
-        loop {
-            let Some((due, happens)) = self.deadline() else { return Poll::Pending };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            if timer.deadline() > due {
-                timer.as_mut().reset(due);
-            }
-            std::task::ready!(timer.as_mut().poll(cx));
-            if due <= Instant::now() {
-                return Poll::Ready(happens);
-            }
-            timer.as_mut().reset(due);
-        }
+        let Some((due, happens)) = self.deadline() else { return Poll::Pending };
+        self.timer.poll(cx, due).map(|()| happens)
     }
 
     /// The deadline that runs out first.

@@ -17,14 +17,15 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TE, UPGRADE};
 use hyper::http::request;
 use hyper::{Request, Response, Uri, Version};
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::retry::Failed;
 use super::target::{Open, Pending, Target};
 use super::{Forward, is_idempotent, strip_hop_by_hop};
 use crate::proxy::accept::drive;
-use crate::proxy::body::{Body, BodyError, RequestBody};
+use crate::proxy::body::{Body, BodyError, RequestBody, Stream};
 use crate::proxy::respond::Fault;
+use crate::proxy::timer::Timer;
 
 /// Exchanges at once on a connection; beyond it another is opened. An upstream that allows fewer has the
 /// rest wait.
@@ -204,12 +205,11 @@ impl Forward<'_> {
                 let left_bytes = announced.and_then(|length| length.to_str().ok()?.parse().ok());
                 let idle = self.timeouts.upstream_response_idle;
                 let body = Streamed {
-                    recv,
+                    stream: Stream::new(recv, left_bytes),
                     pumping,
-                    left_bytes,
                     idle,
-                    timer: None,
-                    waits: false,
+                    timer: Timer::default(),
+                    since: None,
                     _place: place,
                     pending: None,
                 };
@@ -353,14 +353,12 @@ async fn window(sender: &mut SendStream<Bytes>, wanted: usize) -> Option<usize> 
 
 /// The body of an answer over HTTP/2.
 pub(in crate::proxy) struct Streamed {
-    recv: RecvStream,
+    stream: Stream,
     pumping: Option<Pumping>,
-    /// Of what was announced; the h2 crate holds the upstream to it.
-    left_bytes: Option<u64>,
     idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// A piece is awaited, and the timer runs.
-    waits: bool,
+    timer: Timer,
+    /// Waiting for the upstream since.
+    since: Option<Instant>,
     _place: Place,
     /// In flight until the body's end.
     pending: Option<Pending>,
@@ -369,55 +367,34 @@ pub(in crate::proxy) struct Streamed {
 impl Streamed {
     /// Counts as in flight until its end.
     pub fn counted(&mut self, pending: Pending) {
-        if !self.recv.is_end_stream() {
+        if !self.stream.is_end_stream() {
             self.pending = Some(pending);
         }
     }
 
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         poll_pump(&mut self.pumping, cx);
-        let Poll::Ready(piece) = self.poll_piece(cx) else {
+        let Poll::Ready(piece) = self.stream.poll_frame(cx) else {
             ready!(self.poll_idle(cx));
             return Poll::Ready(Some(Err(BodyError::Idle)));
         };
-        self.waits = false;
-        if piece.is_none() || self.recv.is_end_stream() {
+        self.since = None;
+        if piece.is_none() || self.stream.is_end_stream() {
             self.pending = None;
         }
         Poll::Ready(piece.map(|piece| piece.map_err(Into::into)))
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match ready!(self.recv.poll_data(cx)) {
-            Some(Ok(bytes)) => {
-                // Who takes it comes back for more when the client has taken it.
-                self.recv.flow_control().release_capacity(bytes.len())?;
-                self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(bytes.len() as u64));
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => {
-                let trailers = ready!(self.recv.poll_trailers(cx))?;
-                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-            }
-        }
-    }
-
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = Instant::now() + self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if !self.waits {
-            self.waits = true;
-            timer.as_mut().reset(due);
-        }
-        timer.as_mut().poll(cx)
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.timer.poll(cx, since + self.idle)
     }
 
     pub fn is_end_stream(&self) -> bool {
-        self.recv.is_end_stream()
+        self.stream.is_end_stream()
     }
 
     pub fn size_hint(&self) -> SizeHint {
-        self.left_bytes.map_or(SizeHint::default(), SizeHint::with_exact)
+        self.stream.size_hint()
     }
 }

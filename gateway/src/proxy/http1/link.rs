@@ -17,12 +17,12 @@ use super::encode::{self, Framing, LAST_CHUNK};
 use super::framing::Decoder;
 use super::head::{self, HeadBounds};
 use super::marks::Marks;
-use super::timer::Timer;
 use super::wire::{Broken, Received, Scratch, Wire};
 use crate::proxy::body::RequestBody;
 use crate::proxy::forward::strip_hop_by_hop;
 use crate::proxy::respond::Fault;
 use crate::proxy::stream::Stream;
+use crate::proxy::timer::Timer;
 
 /// Interim answers (1xx) that are read over or passed on before the one that counts.
 const INTERIM_MAX: u32 = 32;

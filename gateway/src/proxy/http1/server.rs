@@ -19,12 +19,12 @@ use super::framing::{Decoder, OTHER_CODING};
 use super::head::{self, HeadBounds, HeadError};
 use super::link::has_token;
 use super::marks::Marks;
-use super::timer::{Pace, Timer};
 use super::tunnel::tunnel;
 use super::wire::{Received, Scratch, Wire};
 use crate::proxy::body::Body;
 use crate::proxy::respond::{Rejection, reject};
 use crate::proxy::stream::Stream;
+use crate::proxy::timer::{Pace, Timer};
 
 /// After an answer that ends the connection, how long what still comes is read and thrown away: a close
 /// with unread bytes is a reset, which may take the answer with it (RFC 9112 section 9.6).

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::encode::Persistence;
 use super::server::Ended;
-use super::timer::Timer;
 use super::wire::Wire;
+use crate::proxy::timer::Timer;
 
 /// Runs until both halves are closed, either side breaks, or nothing moved for `idle`. `client`'s output
 /// may hold the answer that made the tunnel.

@@ -21,8 +21,8 @@ use crate::proxy::accept::Worker;
 use crate::proxy::body::{self, Body, BodyError, Source};
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::{charge_malformed, exchange};
-use crate::proxy::http1::Pace;
 use crate::proxy::respond::{Rejection, continue_100, has_no_body, reject};
+use crate::proxy::timer::Pace;
 use crate::proxy::{Bounds, Timeouts};
 
 /// Heads of requests that wait for their answers, in times of `bounds.header_bytes`.
