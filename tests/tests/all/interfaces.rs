@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use weir::plane::now_ns;
@@ -186,6 +186,22 @@ fn slept(weir: &Weir) -> Result<u64> {
     count.and_then(|count| count.trim().parse().ok()).context("a count of switches")
 }
 
+/// A second in which the keeper is awake a few times at most: news that are still under way may take
+/// the first ones, a keeper that goes round and round has none.
+fn an_idle_second(weir: &Weir) -> Result<()> {
+    let mut counts = Vec::new();
+    for _ in 0..5 {
+        let before = slept(weir)?;
+        let_pass(Duration::from_secs(1));
+        let idle = slept(weir)? - before;
+        if idle <= 5 {
+            return Ok(());
+        }
+        counts.push(idle);
+    }
+    bail!("awake {counts:?} times in seconds that should have been idle")
+}
+
 #[test]
 fn the_keeper_sleeps_and_a_storm_of_news_is_a_few_readings() -> Result<()> {
     if !require_root() {
@@ -197,10 +213,7 @@ fn the_keeper_sleeps_and_a_storm_of_news_is_a_few_readings() -> Result<()> {
     hosts.join(8)?;
     let _sink = Sink::attach(End { netns: &hosts.here, interface: "w8", host: 1 }, Program::Pass)?;
     let weir = hosts.weir("interfaces = [\"w7\", \"w8\", \"w9\"]")?;
-    let before = slept(&weir)?;
-    let_pass(Duration::from_secs(1));
-    let idle = slept(&weir)? - before;
-    assert!(idle <= 5, "{idle} times awake in an idle second");
+    an_idle_second(&weir).context("before the storm")?;
 
     let lines = "addr add 10.79.0.1/32 dev w7\naddr del 10.79.0.1/32 dev w7\n".repeat(10_000);
     let batch = weir.place.folder().join("batch");
@@ -211,12 +224,7 @@ fn the_keeper_sleeps_and_a_storm_of_news_is_a_few_readings() -> Result<()> {
     println!("slept {times} times while 20,000 news came in {lasted_ms} ms");
     // A rest, a wait for news and what a reading waits for, a tenth of a second each round.
     assert!(times <= 10 + lasted_ms / 100 * 4, "slept {times} times in {lasted_ms} ms");
-    let_pass(Duration::from_millis(300));
-    let before = slept(&weir)?;
-    let_pass(Duration::from_secs(1));
-    let idle = slept(&weir)? - before;
-    assert!(idle <= 5, "{idle} times awake in a second after the storm");
-    Ok(())
+    an_idle_second(&weir).context("after the storm")
 }
 
 #[test]
