@@ -11,7 +11,9 @@ mod rate;
 mod shaping;
 mod upstream_tls;
 
-pub use api::{Answer, Api, Auth, Catalog, KeyRow, LimitKey, LimitRow, Redirect, StaticAnswer};
+pub use api::{
+    Answer, Api, Auth, BodyBound, Catalog, Certificates, KeyRow, LimitKey, LimitRow, Redirect, StaticAnswer,
+};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
 pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Speaks, Upstream};

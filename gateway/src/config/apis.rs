@@ -7,10 +7,13 @@ use toml::Spanned;
 
 use super::compile::Compiler;
 use super::{keys, raw, shaping, upstreams};
-use crate::model::{Answer, Api, Auth, Catalog, LimitKey, LimitRow, StaticAnswer};
+use crate::model::{Answer, Api, Auth, BodyBound, Catalog, Certificates, LimitKey, LimitRow, StaticAnswer};
 
 const LIMIT_KEYS: [(&str, LimitKey); 3] =
     [("client", LimitKey::Client), ("credential", LimitKey::Credential), ("api", LimitKey::Api)];
+
+const CERTIFICATES: [(&str, Certificates); 2] =
+    [("as_listener", Certificates::AsListener), ("required", Certificates::Required)];
 
 pub(super) fn catalog(compiler: &mut Compiler<'_>, raw: &[Spanned<raw::Api>]) -> Catalog {
     let mut names = HashSet::new();
@@ -53,7 +56,30 @@ fn api(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Api> 
         auth,
         limits,
         shaping: shaping::shaping(compiler, raw),
+        body: body_bound(compiler, &raw.body_bytes),
+        client_certificate: compiler
+            .word(&raw.client_certificate, "client_certificate", &CERTIFICATES)
+            .unwrap_or_default(),
+        request_total: raw.request_total.as_ref().and_then(|total| compiler.time(total)),
     })
+}
+
+/// Nobody could ever show one.
+pub(super) fn refuse_certificates(compiler: &mut Compiler<'_>, raw: &[Spanned<raw::Api>]) {
+    for word in raw.iter().filter_map(|api| api.get_ref().client_certificate.as_ref()) {
+        if word.get_ref() == "required" {
+            let message = "no [[listener]] asks for certificates: give one `tls.client_ca`";
+            compiler.findings.at(word.span(), message);
+        }
+    }
+}
+
+fn body_bound(compiler: &mut Compiler<'_>, raw: &raw::Text) -> BodyBound {
+    match compiler.body_bytes(raw) {
+        None => BodyBound::AsAll,
+        Some(None) => BodyBound::Unlimited,
+        Some(Some(bytes)) => BodyBound::AtMost(bytes),
+    }
 }
 
 fn answer(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Answer> {

@@ -75,6 +75,9 @@ impl Compiler<'_> {
         let listeners = &proxy.listeners;
         let admin = self.admin(raw.admin.as_ref(), default_socket, listeners);
         let catalog = apis::catalog(self, &raw.api);
+        if !listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.asks_clients())) {
+            apis::refuse_certificates(self, &raw.api);
+        }
         if listeners.is_empty() && kernel.protect.is_empty() && kernel.rules.is_empty() {
             self.findings.at(0..0, "nothing to do: no [[listener]] and nothing in [kernel] protect");
         }
@@ -235,6 +238,7 @@ impl Compiler<'_> {
                 *field = time;
             }
         }
+        timeouts.request_total = raw.request_total.as_ref().and_then(|text| self.time(text));
         timeouts
     }
 
@@ -253,12 +257,7 @@ impl Compiler<'_> {
         bounds.all_streams = all_streams.unwrap_or(bounds.all_streams);
         bounds.header_bytes = self.bytes(&raw.header_bytes, "header_bytes").unwrap_or(bounds.header_bytes);
         bounds.uri_bytes = self.bytes(&raw.uri_bytes, "uri_bytes").unwrap_or(bounds.uri_bytes);
-        if let Some(body) = raw.body_bytes.as_ref().filter(|body| body.get_ref() != "unlimited") {
-            match units::size(body.get_ref()) {
-                Ok(bytes) => bounds.body_bytes = Some(bytes),
-                Err(error) => self.findings.at(body.span(), format!("{error}, or \"unlimited\"")),
-            }
-        }
+        bounds.body_bytes = self.body_bytes(&raw.body_bytes).flatten();
         if let Some(raw) = &raw.client_rate
             && let Some((bytes, period)) = self.fallible(raw, units::byte_rate(raw.get_ref()))
         {
@@ -270,6 +269,21 @@ impl Compiler<'_> {
             self.findings.at(number.span(), "`connections_per_client` is above `connections`");
         }
         bounds
+    }
+
+    /// A size, or `"unlimited"`, which is None inside.
+    pub fn body_bytes(&mut self, raw: &Text) -> Option<Option<u64>> {
+        let raw = raw.as_ref()?;
+        if raw.get_ref() == "unlimited" {
+            return Some(None);
+        }
+        match units::size(raw.get_ref()) {
+            Ok(bytes) => Some(Some(bytes)),
+            Err(error) => {
+                self.findings.at(raw.span(), format!("{error}, or \"unlimited\""));
+                None
+            }
+        }
     }
 
     fn bytes(&mut self, raw: &Text, name: &str) -> Option<u32> {

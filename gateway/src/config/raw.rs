@@ -208,6 +208,7 @@ pub struct ShedAfter {
 pub struct Timeouts {
     pub handshake: Text,
     pub request_head: Text,
+    pub request_total: Text,
     pub request_body_idle: Text,
     pub response_write_idle: Text,
     pub keep_alive: Text,
@@ -253,6 +254,9 @@ pub struct Api {
     pub https_only: Flag,
     pub cors: Option<Spanned<Cors>>,
     pub request_id: Any,
+    pub body_bytes: Text,
+    pub client_certificate: Text,
+    pub request_total: Text,
     pub auth: Option<Spanned<Auth>>,
     #[serde(default)]
     pub limits: Vec<LimitRow>,

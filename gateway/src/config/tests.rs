@@ -215,6 +215,10 @@ fn mistakes_of_an_api_are_named_with_their_place() {
             "5:19",
             "credential",
         ),
+        ("respond = { status = 200 }\nbody_bytes = \"many\"", "5:14", "or \"unlimited\""),
+        ("respond = { status = 200 }\nrequest_total = \"0s\"", "5:17", "never do anything"),
+        ("respond = { status = 200 }\nclient_certificate = \"require\"", "5:22", "did you mean `required`"),
+        ("respond = { status = 200 }\nclient_certificate = \"required\"", "5:22", "no [[listener]] asks"),
         ("respond = { status = 200 }\nauth = {}", "5:8", "scheme"),
         ("respond = { status = 200 }\nauth = { jwt = { jwks = \"u\" } }", "5:16", "not supported"),
     ] {

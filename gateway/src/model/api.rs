@@ -1,6 +1,7 @@
 //! An API as published: where it listens, who may use it, how it answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Forwarding, Rate, Shaping};
 
@@ -24,6 +25,39 @@ pub struct Api {
     pub auth: Option<Auth>,
     pub limits: Vec<LimitRow>,
     pub shaping: Shaping,
+    pub body: BodyBound,
+    pub client_certificate: Certificates,
+    /// From a request's head to the end of its answer, tunnels and event streams too; None: as all.
+    pub request_total: Option<Duration>,
+}
+
+/// Bytes of a request's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyBound {
+    /// As every API's.
+    #[default]
+    AsAll,
+    Unlimited,
+    AtMost(u64),
+}
+
+impl BodyBound {
+    /// None: unlimited.
+    pub fn within(self, of_all: Option<u64>) -> Option<u64> {
+        match self {
+            Self::AsAll => of_all,
+            Self::Unlimited => None,
+            Self::AtMost(bytes) => Some(bytes),
+        }
+    }
+}
+
+/// Whether clients must have shown a certificate of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Certificates {
+    #[default]
+    AsListener,
+    Required,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

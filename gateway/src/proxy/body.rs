@@ -1,5 +1,7 @@
 //! Bodies in both directions: streamed, bounded in bytes and in the time between two pieces.
 
+mod timed;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -7,11 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
 
+use self::timed::Timed;
 use super::forward::{Answer, Pending, Streamed, Switched};
 use super::http1::{Broken, Received, keep_trailers};
 use super::respond::Fault;
-use super::timer::{Pace, Timer};
+use super::timer::{Deadline, Pace, Timer};
 
 /// Of a response: ours, or the upstream's as it comes.
 pub(super) enum Body {
@@ -22,6 +26,8 @@ pub(super) enum Body {
     Streamed(Box<Streamed>),
     /// Behind a 101: the upstream's connection itself.
     Tunnel(Box<Switched>),
+    /// Any of them, with a deadline.
+    Timed(Box<Timed>),
 }
 
 /// Why an answer's body is not whole.
@@ -33,16 +39,34 @@ pub(super) enum BodyError {
     Http2(#[from] h2::Error),
     #[error("the upstream stopped sending")]
     Idle,
+    #[error("the request's time in all is over")]
+    Late,
 }
 
 impl Body {
+    /// Cut where it is not through by then.
+    pub fn until(self, deadline: Deadline, late: &Counter) -> Self {
+        match self {
+            Self::Empty | Self::Full(_) => self,
+            Self::Tunnel(mut switched) => {
+                switched.until = Some(deadline);
+                Self::Tunnel(switched)
+            }
+            other => Self::Timed(Box::new(Timed::new(other, deadline, Counter::clone(late)))),
+        }
+    }
+
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self, Self::Tunnel(_))
+    }
+
     /// Counts as in flight until its end.
     pub fn counted(mut self, pending: Pending) -> Self {
         match &mut self {
             Self::Upstream(answer) => answer.counted(pending),
             Self::Streamed(answer) => answer.counted(pending),
             Self::Tunnel(switched) => switched.counted(pending),
-            Self::Empty | Self::Full(_) => {}
+            Self::Empty | Self::Full(_) | Self::Timed(_) => {}
         }
         self
     }
@@ -66,6 +90,7 @@ impl http_body::Body for Body {
             // An error cuts the connection: a client must never take half an answer for a whole one.
             Self::Upstream(answer) => answer.poll_frame(cx),
             Self::Streamed(answer) => answer.poll_frame(cx),
+            Self::Timed(timed) => timed.poll_frame(cx),
         }
     }
 
@@ -75,6 +100,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(answer) => answer.is_end_stream(),
             Self::Streamed(answer) => answer.is_end_stream(),
+            Self::Timed(timed) => timed.is_end_stream(),
         }
     }
 
@@ -84,6 +110,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Upstream(answer) => answer.size_hint(),
             Self::Streamed(answer) => answer.size_hint(),
+            Self::Timed(timed) => timed.size_hint(),
         }
     }
 }

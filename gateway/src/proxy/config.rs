@@ -66,6 +66,8 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// From a connection's first byte, or the end of the last response, to a whole request head.
     pub request_head: Duration,
+    /// From a request's head to the end of its answer, tunnels and event streams spared; None: no bound.
+    pub request_total: Option<Duration>,
     /// Between two pieces of a request body.
     pub request_body_idle: Duration,
     /// Without a byte of the response taken by the client.
@@ -85,6 +87,7 @@ impl Default for Timeouts {
         Self {
             handshake: Duration::from_secs(5),
             request_head: Duration::from_secs(10),
+            request_total: None,
             request_body_idle: Duration::from_secs(30),
             response_write_idle: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),

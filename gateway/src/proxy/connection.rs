@@ -15,7 +15,6 @@ pub(super) struct Connection {
     pub peer_text: HeaderValue,
     pub scheme: Scheme,
     /// Shown in the handshake, of a chain that was verified.
-    #[expect(dead_code, reason = "read by authentication with certificates, which is to come")]
     pub certificate: Option<ClientCertificate>,
 }
 

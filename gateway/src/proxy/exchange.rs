@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use hyper::header::{HOST, HeaderValue, UPGRADE};
-use hyper::{Request, Response};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use hyper::{HeaderMap, Request, Response};
+use tokio::time::timeout_at;
 
 use super::accept::Worker;
 use super::body::{Body, RequestBody, Source};
@@ -16,7 +17,7 @@ use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
 use super::http1::asks_websocket;
 use super::respond::{Fault, Rejection, fault, reject};
-use super::timer::Pace;
+use super::timer::{Deadline, Pace};
 
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use super::told::Told;
@@ -59,7 +60,7 @@ async fn dispatch_and_answer(
         method: request.method(),
         uri: request.uri(),
         headers: request.headers(),
-        scheme: over.scheme,
+        over,
         peer_is_trusted: from.peer_is_trusted,
     };
     let seen = served.chain.see(&asked);
@@ -84,7 +85,7 @@ async fn dispatch_and_answer(
 /// A malformed head never becomes a request; its peer is charged all the same.
 pub(super) fn charge_malformed(worker: &Worker, peer: Peer) {
     let snapshot = worker.shared.snapshot.load();
-    let from = identify(peer, &hyper::HeaderMap::new(), &snapshot.trusted_proxies);
+    let from = identify(peer, &HeaderMap::new(), &snapshot.trusted_proxies);
     // What the charge answers changes nothing: the connection is over, and a refusal was counted.
     match charge(worker, &snapshot, &from, clock_ns()) {
         Ok(()) | Err(_) => {}
@@ -117,7 +118,11 @@ fn dispatch<'a>(snapshot: &'a Snapshot, request: &Request<Source>) -> Result<&'a
     };
     let path = normalise(request.uri().path());
     let idx = snapshot.routes.find(host, &path).ok_or(Rejection::NoApi)?;
-    snapshot.api(idx).ok_or(Rejection::NoApi)
+    let served = snapshot.api(idx).ok_or(Rejection::NoApi)?;
+    match served.api.body.within(snapshot.bounds.body_bytes) {
+        Some(bound) if request.body().size_hint().lower() > bound => Err(Rejection::BodyTooLarge),
+        Some(_) | None => Ok(served),
+    }
 }
 
 /// The API's chain: who presents what credential, and what its limits say.
@@ -170,7 +175,7 @@ impl Exchange<'_> {
         }
         served.chain.to_upstream(seen, &mut head.headers);
         let pace = Pace::new(snapshot.timeouts.request_body_idle, snapshot.bounds.client_bytes_a_second);
-        let body = RequestBody::new(source, snapshot.bounds.body_bytes, pace);
+        let body = RequestBody::new(source, served.api.body.within(snapshot.bounds.body_bytes), pace);
         let forward = Forward {
             api: &served.api,
             balance,
@@ -179,7 +184,7 @@ impl Exchange<'_> {
             metrics: &served.metrics,
             told,
         };
-        let sent = forward.send(key, Request::from_parts(head, body), now_ns).await;
+        let sent = self.in_time(&forward, forward.send(key, Request::from_parts(head, body), now_ns)).await;
         sent.unwrap_or_else(|failed| {
             told.failed(failed);
             if failed == Fault::RequestTooSlow {
@@ -190,6 +195,39 @@ impl Exchange<'_> {
         })
     }
 }
+
+impl Exchange<'_> {
+    /// `request_total` of the API, which holds for everything, or of all, which spares what lasts by its
+    /// nature: tunnels and event streams.
+    async fn in_time(
+        &self,
+        forward: &Forward<'_>,
+        sending: impl Future<Output = Result<Response<Body>, Fault>>,
+    ) -> Result<Response<Body>, Fault> {
+        let own = self.served.api.request_total;
+        let Some(total) = own.or(self.snapshot.timeouts.request_total) else { return sending.await };
+        let until = Deadline::within(total);
+        let Ok(sent) = timeout_at(until.0, sending).await else {
+            forward.count(Fault::Late);
+            return Err(Fault::Late);
+        };
+        let response = sent?;
+        let lasts = response.body().is_tunnel() || is_event_stream(response.headers());
+        if own.is_none() && lasts {
+            return Ok(response);
+        }
+        Ok(response.map(|body| body.until(until, &self.served.metrics.late)))
+    }
+}
+
+/// Server-sent events, as the HTML standard names them.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().trim_ascii_start());
+    kind.and_then(|kind| kind.get(..EVENT_STREAM.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
+}
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 fn refuse(worker: &Worker, rejection: &Rejection, told: &Told<'_>) -> Response<Body> {
     count(worker, rejection);
@@ -213,7 +251,8 @@ pub(super) fn count(worker: &Worker, rejection: &Rejection) {
         | Rejection::Limited(_)
         | Rejection::HttpsOnly(_)
         | Rejection::Preflight(_)
-        | Rejection::Origin => return,
+        | Rejection::Origin
+        | Rejection::NoCertificate => return,
     };
     worker.shared.metrics.malformed(reason).inc();
 }

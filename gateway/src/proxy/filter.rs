@@ -4,6 +4,8 @@
 
 mod https_only;
 
+mod certificate;
+
 mod cors;
 
 mod auth;
@@ -20,7 +22,7 @@ use hyper::header::{HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Method, Uri};
 
 use self::auth::{Auth, Session};
-use super::connection::Scheme;
+use super::connection::Connection;
 use super::respond::Rejection;
 use crate::limit::Who;
 use crate::model::{Api, ClientKey};
@@ -52,7 +54,7 @@ pub(super) struct Asked<'a> {
     pub method: &'a Method,
     pub uri: &'a Uri,
     pub headers: &'a HeaderMap,
-    pub scheme: Scheme,
+    pub over: &'a Connection,
     pub peer_is_trusted: bool,
 }
 
@@ -78,7 +80,7 @@ type Row<F> = fn(&Api) -> Option<Box<F>>;
 type CountedRow = fn(&Api, &Metrics) -> Option<Box<dyn Filter>>;
 
 /// In the order in which they run.
-const BEFORE_AUTH: [Row<dyn BeforeAuth>; 2] = [https_only::row, cors::preflight];
+const BEFORE_AUTH: [Row<dyn BeforeAuth>; 3] = [https_only::row, cors::preflight, certificate::row];
 const AFTER_AUTH: [CountedRow; 1] = [limits::row];
 const TO_UPSTREAM: [Row<dyn ToUpstream>; 2] = [request_id::to_upstream, headers::of_requests];
 const ON_ANSWER: [Row<dyn OnAnswer>; 3] = [cors::on_answer, request_id::on_answer, headers::of_answers];

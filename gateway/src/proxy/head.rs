@@ -21,11 +21,6 @@ pub(super) fn check<'a>(request: &'a Request<Source>, bounds: &Bounds) -> Contro
     if target_bytes > bounds.uri_bytes as usize {
         return ControlFlow::Break(Rejection::UriTooLong);
     }
-    if let Some(bound) = bounds.body_bytes
-        && request.body().size_hint().lower() > bound
-    {
-        return ControlFlow::Break(Rejection::BodyTooLarge);
-    }
     if expects_the_unknown(request) {
         return ControlFlow::Break(Rejection::Expectation);
     }

@@ -38,6 +38,8 @@ pub(super) enum Rejection {
     Preflight(Box<HeaderMap>),
     /// A browser asks beforehand, for an origin that is not listed.
     Origin,
+    /// The client showed no certificate where the API wants one.
+    NoCertificate,
 }
 
 impl Rejection {
@@ -58,6 +60,7 @@ impl Rejection {
             Self::HttpsOnly(_) => "https_only",
             Self::Preflight(_) => "preflight",
             Self::Origin => "origin",
+            Self::NoCertificate => "no_certificate",
         }
     }
 }
@@ -76,6 +79,7 @@ impl Fault {
             Self::RequestBody => "request_body",
             Self::RequestTooSlow => "request_body_idle",
             Self::RequestTooLarge => "request_body_too_large",
+            Self::Late => "request_total",
         }
     }
 
@@ -108,6 +112,8 @@ pub(super) enum Fault {
     RequestTooSlow,
     #[error("the request's body is larger than it may be")]
     RequestTooLarge,
+    #[error("the request took longer than it may in all")]
+    Late,
 }
 
 /// A static answer, made ready at publish.
@@ -211,6 +217,9 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
             response
         }
         Rejection::Origin => problem(StatusCode::FORBIDDEN, "Forbidden", "this origin is not allowed"),
+        Rejection::NoCertificate => {
+            problem(StatusCode::FORBIDDEN, "Forbidden", "a client certificate is needed here")
+        }
     }
 }
 
@@ -242,7 +251,9 @@ fn redirect(status: StatusCode, location: HeaderValue) -> Response<Body> {
 pub(super) fn fault(fault: Fault) -> Response<Body> {
     let (status, title) = match fault {
         Fault::NoAddress | Fault::ConnectFailed | Fault::Broken => (StatusCode::BAD_GATEWAY, "Bad gateway"),
-        Fault::ConnectTimeout | Fault::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout"),
+        Fault::ConnectTimeout | Fault::ResponseTimeout | Fault::Late => {
+            (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout")
+        }
         Fault::QueueFull | Fault::QueueTimeout => return overloaded(&fault.to_string()),
         Fault::RequestBody => {
             return closing(problem(StatusCode::BAD_REQUEST, "Bad request", &fault.to_string()));

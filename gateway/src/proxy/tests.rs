@@ -14,6 +14,8 @@ mod smuggling;
 
 mod websocket;
 
+mod total;
+
 use std::time::Duration;
 
 use self::harness::{Gateway, Upstream};

@@ -96,12 +96,14 @@ pub struct Tls {
     fingerprint: [u8; 32],
     /// Of what a session's resumption skips: who may be a client.
     trust: [u8; 32],
+    asks_clients: bool,
 }
 
 impl Tls {
     pub fn new(parts: TlsParts) -> Result<Self, TlsFault> {
         let (fingerprint, trust) = fingerprints(&parts);
         let TlsParts { certificates, client_auth, min_version, suites } = parts;
+        let asks_clients = !matches!(client_auth, ClientAuth::None);
         let mut provider = aws_lc_rs::default_provider();
         if !suites.is_empty() {
             provider.cipher_suites.retain(|suite| suites.contains(&SuiteName(suite.suite())));
@@ -149,11 +151,16 @@ impl Tls {
         // Sessions live in tickets, which cost no memory; their key rotates by itself.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new().map_err(|error| TlsFault::Suites(error.to_string()))?;
-        Ok(Self { config: Arc::new(config), certificates: facts, fingerprint, trust })
+        Ok(Self { config: Arc::new(config), certificates: facts, fingerprint, trust, asks_clients })
     }
 
     pub fn certificates(&self) -> &[CertificateFacts] {
         &self.certificates
+    }
+
+    /// Whether clients may show a certificate, or must.
+    pub fn asks_clients(&self) -> bool {
+        self.asks_clients
     }
 
     /// Tickets that `present` gave out stay good, where they prove the same of a client.
@@ -167,6 +174,7 @@ impl Tls {
             certificates: self.certificates.clone(),
             fingerprint: self.fingerprint,
             trust: self.trust,
+            asks_clients: self.asks_clients,
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct ApiMetrics {
     pub no_address: Counter,
     pub queue_full: Counter,
     pub queue_timeout: Counter,
+    /// Requests beyond their time in all.
+    pub late: Counter,
     /// Attempts at another upstream.
     pub retries: Counter,
     /// Those that the budget did not allow.
@@ -200,6 +202,7 @@ impl Metrics {
             no_address: fault("no_address"),
             queue_full: fault("queue_full"),
             queue_timeout: fault("queue_timeout"),
+            late: fault("request_total"),
             retries: self.retries.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
             retries_refused: self.retries_refused.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
             tunnels: self.tunnels.get_or_create_owned(&ApiLabel { api: api.to_owned() }),

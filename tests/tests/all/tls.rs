@@ -131,6 +131,22 @@ fn a_client_shows_the_certificate_that_is_asked_of_it() -> Result<()> {
 }
 
 #[test]
+fn an_api_wants_a_certificate_and_its_neighbour_does_not() -> Result<()> {
+    const INNER: &str = "[[api]]\nname = \"inner\"\nlisten_path = \"/inner\"\nclient_certificate = \"required\"\nrespond = { status = 200, body = \"inner\" }\n";
+    let tls = format!("certificates = {ONE}, client_ca = \"ca.crt\", client_auth = \"optional\"");
+    let (weir, authority) = start(&tls, INNER)?;
+    let own = authority.issue(&["client"])?;
+    for (certificate, status) in [(None, 403), (Some(&own), 200)] {
+        let client = Client::new(&authority, &Offer { certificate, ..Offer::default() })?;
+        let mut connection = client.connect(weir.address(), "a.example")?;
+        ensure!(connection.get("/")?.status == 200);
+        let answer = connection.get("/inner")?;
+        ensure!(answer.status == status, "{} for {status}", answer.status);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_handshake_that_trickles_or_swells_is_ended() -> Result<()> {
     let (weir, _) = start(&format!("certificates = {ONE}"), "[timeouts]\nhandshake = \"400ms\"\n")?;
     let open = || -> Result<TcpStream> {

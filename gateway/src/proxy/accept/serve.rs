@@ -145,7 +145,7 @@ async fn http1(worker: &Rc<Worker>, stream: Stream, over: Connection, mut drain:
         }
         Ended::TimedOut(reason) => {
             worker.shared.metrics.closed(reason).inc();
-            if reason != "keep_alive" {
+            if !matches!(reason, "keep_alive" | "request_total") {
                 charge_malformed(worker, over.peer);
             }
         }

@@ -16,6 +16,9 @@ fn api(name: &str, host: Option<&str>, listen_path: &str) -> Arc<Api> {
         auth: None,
         limits: Vec::new(),
         shaping: crate::model::Shaping::default(),
+        body: crate::model::BodyBound::default(),
+        client_certificate: crate::model::Certificates::default(),
+        request_total: None,
     })
 }
 

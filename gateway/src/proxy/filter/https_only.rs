@@ -17,7 +17,7 @@ pub(super) fn row(api: &Api) -> Option<Box<dyn BeforeAuth>> {
 
 impl BeforeAuth for HttpsOnly {
     fn apply(&self, asked: &Asked<'_>) -> ControlFlow<Rejection> {
-        if asked.scheme == Scheme::Https {
+        if asked.over.scheme == Scheme::Https {
             return ControlFlow::Continue(());
         }
         let named = asked.uri.authority().map(|authority| authority.as_str());

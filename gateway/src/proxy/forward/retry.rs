@@ -93,7 +93,7 @@ impl Forward<'_> {
         head.headers.insert(HOST, target.host.clone());
     }
 
-    fn count(&self, fault: Fault) {
+    pub fn count(&self, fault: Fault) {
         let metrics = self.metrics;
         match fault {
             Fault::NoAddress => metrics.no_address.inc(),
@@ -103,6 +103,7 @@ impl Forward<'_> {
             Fault::Broken => metrics.broken.inc(),
             Fault::QueueFull => metrics.queue_full.inc(),
             Fault::QueueTimeout => metrics.queue_timeout.inc(),
+            Fault::Late => metrics.late.inc(),
             Fault::RequestBody | Fault::RequestTooSlow | Fault::RequestTooLarge => 0,
         };
     }

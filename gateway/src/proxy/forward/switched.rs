@@ -6,9 +6,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::pool::Connection;
 use super::target::{Open, Pending};
 use crate::proxy::http1::Wire;
+use crate::proxy::timer::Deadline;
 
 pub(in crate::proxy) struct Switched {
     pub wire: Wire,
+    /// None: as long as something moves.
+    pub until: Option<Deadline>,
     tunnels: Gauge,
     _open: Open,
     pending: Option<Pending>,
@@ -18,7 +21,13 @@ impl Switched {
     pub(super) fn new(connection: Connection, tunnels: &Gauge) -> Self {
         tunnels.inc();
         let Connection { link, open, .. } = connection;
-        Self { wire: link.into_wire(), tunnels: Gauge::clone(tunnels), _open: open, pending: None }
+        Self {
+            wire: link.into_wire(),
+            until: None,
+            tunnels: Gauge::clone(tunnels),
+            _open: open,
+            pending: None,
+        }
     }
 
     /// Counts as in flight until its end.

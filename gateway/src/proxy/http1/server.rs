@@ -285,7 +285,8 @@ impl<'a> Server<'a> {
             let out = &mut wire.output.encoded;
             encode::answer_head(out, head, Framing::None, Persistence::Upgrade, self.date);
         }
-        tunnel(&self.wire, &mut upstream.wire, self.settings.tunnel_idle).await
+        let (idle, until) = (self.settings.tunnel_idle, upstream.until);
+        tunnel(&self.wire, &mut upstream.wire, idle, until).await
     }
 
     /// Reads over what is left of a request's body, if that is little and at hand; else the connection ends.

@@ -12,14 +12,15 @@ use tokio::time::Instant;
 use super::encode::Persistence;
 use super::server::Ended;
 use super::wire::Wire;
-use crate::proxy::timer::Timer;
+use crate::proxy::timer::{Deadline, Timer};
 
-/// Runs until both halves are closed, either side breaks, or nothing moved for `idle`. `client`'s output
-/// may hold the answer that made the tunnel.
+/// Runs until both halves are closed, either side breaks, nothing moved for `idle`, or `until` is there.
+/// `client`'s output may hold the answer that made the tunnel.
 pub async fn tunnel(
     client: &RefCell<Wire>,
     upstream: &mut Wire,
     idle: Duration,
+    until: Option<Deadline>,
 ) -> Result<Persistence, Ended> {
     let (mut up, mut down) = (Half::Open, Half::Open);
     let mut timer = Timer::default();
@@ -36,8 +37,11 @@ pub async fn tunnel(
         if progress {
             moved = Instant::now();
         }
-        ready!(timer.poll(cx, moved + idle));
-        Poll::Ready(Err(Ended::TimedOut("tunnel_idle")))
+        let idle = (moved + idle, "tunnel_idle");
+        let total = until.map(|until| (until.0, "request_total"));
+        let (due, label) = total.filter(|total| total.0 < idle.0).unwrap_or(idle);
+        ready!(timer.poll(cx, due));
+        Poll::Ready(Err(Ended::TimedOut(label)))
     })
     .await
 }
