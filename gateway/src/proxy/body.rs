@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use self::timed::Timed;
 use super::forward::{Answer, Pending, Streamed, Switched};
-use super::http1::{Broken, Received, keep_trailers};
+use super::http1::{Broken, Lines, Received, keep_trailers};
 use super::respond::Fault;
 use super::timer::{Deadline, Pace, Timer};
 
@@ -69,6 +69,15 @@ impl Body {
             Self::Empty | Self::Full(_) | Self::Timed(_) => {}
         }
         self
+    }
+
+    /// Fields of the head that stand in no map; for who writes it.
+    pub fn take_lines(&mut self) -> Option<Lines> {
+        match self {
+            Self::Upstream(answer) => answer.take_lines(),
+            Self::Timed(timed) => timed.take_lines(),
+            Self::Empty | Self::Full(_) | Self::Streamed(_) | Self::Tunnel(_) => None,
+        }
     }
 
     pub fn full(bytes: Bytes) -> Self {

@@ -15,7 +15,7 @@ use super::dispatch::normalise;
 use super::filter::{Asked, Facts, Seen};
 use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
-use super::http1::asks_websocket;
+use super::http1::{Fields, asks_websocket};
 use super::respond::{Fault, Rejection, fault, reject};
 use super::timer::{Deadline, Pace};
 
@@ -167,6 +167,8 @@ impl Exchange<'_> {
             head.headers.insert(HOST, named);
         }
         let key = balance.key(&head.headers, from.client.key);
+        let is_sent_on = head.version <= hyper::Version::HTTP_11 && !served.chain.reads_answers();
+        let fields = if is_sent_on { Fields::SentOn } else { Fields::Read };
         head.version = hyper::Version::HTTP_11;
         let hop = Hop { over, peer_is_trusted: from.peer_is_trusted, client: from.address };
         to_upstream(&mut head.headers, &hop);
@@ -182,6 +184,7 @@ impl Exchange<'_> {
             pools: &worker.pools,
             timeouts: &snapshot.timeouts,
             metrics: &served.metrics,
+            fields,
             told,
         };
         let sent = self.in_time(&forward, forward.send(key, Request::from_parts(head, body), now_ns)).await;

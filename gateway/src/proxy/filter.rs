@@ -132,6 +132,11 @@ impl Chain {
         self.to_upstream.iter().for_each(|filter| filter.apply(seen, headers));
     }
 
+    /// Whether an upstream's answer has a reader here.
+    pub fn reads_answers(&self) -> bool {
+        !self.on_answer.is_empty()
+    }
+
     pub fn on_answer(&self, seen: &Seen, headers: &mut HeaderMap) {
         self.on_answer.iter().for_each(|filter| filter.apply(seen, headers));
     }

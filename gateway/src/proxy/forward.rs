@@ -44,7 +44,7 @@ use self::pool::Connection;
 use self::retry::Failed;
 use super::Timeouts;
 use super::body::{Body, RequestBody};
-use super::http1::{ExchangeError, Sent};
+use super::http1::{ExchangeError, Fields, Sent};
 use super::respond::Fault;
 use super::told::Told;
 use crate::model::{Api, Speaks};
@@ -72,6 +72,8 @@ pub(super) struct Forward<'a> {
     pub pools: &'a Rc<Pools>,
     pub timeouts: &'a Timeouts,
     pub metrics: &'a ApiMetrics,
+    /// Of answers.
+    pub fields: Fields,
     pub told: &'a Told<'a>,
 }
 
@@ -141,7 +143,7 @@ impl Forward<'_> {
         body: RequestBody,
     ) -> Result<Response<Body>, ExchangeError> {
         let patience = self.timeouts.upstream_response_head;
-        let answered = connection.link.exchange(head, body, patience).await?;
+        let answered = connection.link.exchange(head, body, self.fields, patience).await?;
         let (switches, marks) = (answered.switches(), answered.marks);
         let (mut answer, ()) = answered.head.into_parts();
         if switches {
@@ -150,7 +152,8 @@ impl Forward<'_> {
         if marks.has_of_one_hop() {
             strip_hop_by_hop(&mut answer.headers);
         }
-        let body = Answer::new(connection, answered.pump, self.timeouts.upstream_response_idle);
+        let body =
+            Answer::new(connection, answered.lines, answered.pump, self.timeouts.upstream_response_idle);
         Ok(Response::from_parts(answer, Body::Upstream(Box::new(body))))
     }
 

@@ -11,6 +11,8 @@ mod framing;
 
 mod marks;
 
+mod lines;
+
 mod head;
 
 mod encode;
@@ -29,7 +31,8 @@ pub mod reading;
 
 pub(super) use self::chunked::keep_trailers;
 pub(super) use self::encode::Date;
-pub(super) use self::head::HeadBounds;
+pub(super) use self::head::{Fields, HeadBounds};
+pub(super) use self::lines::Lines;
 pub(super) use self::link::{ExchangeError, Link, Pump, Sent};
 pub(super) use self::marks::is_of_one_hop;
 pub(super) use self::server::{Ended, Server, Settings, asks_websocket};

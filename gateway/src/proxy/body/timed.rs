@@ -8,6 +8,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
 use super::{Body, BodyError};
+use crate::proxy::http1::Lines;
 use crate::proxy::timer::{Deadline, Timer};
 
 pub struct Timed {
@@ -21,6 +22,10 @@ impl Timed {
     /// `late` counts the one that is cut.
     pub fn new(body: Body, until: Deadline, late: Counter) -> Self {
         Self { body, until, timer: Timer::default(), late }
+    }
+
+    pub fn take_lines(&mut self) -> Option<Lines> {
+        self.body.take_lines()
     }
 
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -10,10 +10,12 @@ use tokio::time::Instant;
 use super::pool::Connection;
 use super::target::Pending;
 use crate::proxy::body::BodyError;
-use crate::proxy::http1::Pump;
+use crate::proxy::http1::{Lines, Pump};
 
 /// The body of an answer, and the rest of the request's on its way.
 pub(in crate::proxy) struct Answer {
+    /// Of its head, where nobody reads them.
+    lines: Option<Lines>,
     /// None once it was read to its end.
     connection: Option<Connection>,
     pump: Option<Pump>,
@@ -26,10 +28,15 @@ pub(in crate::proxy) struct Answer {
 
 impl Answer {
     /// `idle`: without a byte for so long, the answer is over.
-    pub fn new(connection: Connection, pump: Option<Pump>, idle: Duration) -> Self {
-        let mut answer = Self { connection: Some(connection), pump, idle, since: None, pending: None };
+    pub fn new(connection: Connection, lines: Option<Lines>, pump: Option<Pump>, idle: Duration) -> Self {
+        let mut answer = Self { lines, connection: Some(connection), pump, idle, since: None, pending: None };
         answer.give_back();
         answer
+    }
+
+    /// The fields that stand in no map; for who writes the head.
+    pub fn take_lines(&mut self) -> Option<Lines> {
+        self.lines.take()
     }
 
     /// Counts as in flight until its end.

@@ -27,7 +27,7 @@ pub(in crate::proxy) struct Hop<'a> {
 
 /// Everything that Connection lists, and what is hop-by-hop without being listed.
 pub(in crate::proxy) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let names = headers.keys().filter(|name| is_of_one_hop(name.as_str()));
+    let names = headers.keys().filter(|name| is_of_one_hop(name.as_str().as_bytes()));
     let mut names: Vec<HeaderName> = names.cloned().collect();
     if names.contains(&CONNECTION) {
         names.extend(listed(headers));

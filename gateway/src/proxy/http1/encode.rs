@@ -10,6 +10,7 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRANSFER_ENCO
 use hyper::http::{request, response};
 use hyper::{HeaderMap, Method, StatusCode, Version};
 
+use super::lines::Lines;
 use super::output::Output;
 
 /// How a body is framed.
@@ -112,18 +113,23 @@ pub enum Persistence {
     Upgrade,
 }
 
-/// The head of an answer.
+/// The head of an answer, whose fields are in `lines` where those are.
 pub fn answer_head(
     out: &mut BytesMut,
     head: &response::Parts,
+    lines: Option<&Lines>,
     framing: Framing,
     persistence: Persistence,
     date: &Date,
 ) {
-    out.reserve(HEAD_BYTES);
+    out.reserve(HEAD_BYTES + lines.map_or(0, |lines| lines.encoded.len()));
     // Section 2.3: a server answers with its own version, whatever the client's.
     status_line(out, head.status);
-    let own = fields(out, &head.headers);
+    let mut own = fields(out, &head.headers);
+    if let Some(lines) = lines {
+        out.extend_from_slice(&lines.encoded);
+        own.date |= lines.has_date;
+    }
     if !own.date && !head.status.is_informational() {
         date.write(out);
     }

@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::Malformed;
+use super::lines::Lines;
 use super::marks::Marks;
 
 /// Fields that are cut up without an allocation.
@@ -102,16 +103,34 @@ pub fn request(
     with_fields(bounds.fields, |fields| parse_request(&head, fields)).map(Some)
 }
 
+/// An answer's head.
+pub struct Answer {
+    /// Its fields are in `lines` where those are.
+    pub head: Response<()>,
+    pub marks: Marks,
+    pub lines: Option<Lines>,
+}
+
+/// What becomes of an answer's fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fields {
+    /// Somebody reads or changes them.
+    Read,
+    /// They are sent on over HTTP/1 as they are.
+    SentOn,
+}
+
 /// The answer at the beginning of `input`, taken out of it; None: not whole yet.
 pub fn answer(
     input: &mut BytesMut,
     scan: &mut Scan,
     bounds: &HeadBounds,
-) -> Result<Option<(Response<()>, Marks)>, HeadError> {
+    fields: Fields,
+) -> Result<Option<Answer>, HeadError> {
     let Some(end) = head_end(input, scan, bounds)? else { return Ok(None) };
     let head = input.split_to(end).freeze();
     *scan = Scan::default();
-    with_fields(bounds.fields, |fields| parse_answer(&head, fields)).map(Some)
+    with_fields(bounds.fields, |cut| parse_answer(&head, cut, fields)).map(Some)
 }
 
 /// Behind the head; None: not yet.
@@ -130,9 +149,9 @@ fn within<'a>(input: &'a [u8], bounds: &HeadBounds) -> &'a [u8] {
     input.get(..=bounds.bytes).unwrap_or(input)
 }
 
-type Fields<'a> = [MaybeUninit<httparse::Header<'a>>];
+type Cut<'a> = [MaybeUninit<httparse::Header<'a>>];
 
-fn with_fields<'a, T>(most: usize, parse: impl FnOnce(&mut Fields<'a>) -> T) -> T {
+fn with_fields<'a, T>(most: usize, parse: impl FnOnce(&mut Cut<'a>) -> T) -> T {
     if most <= FIELDS_INLINE {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_INLINE];
         return parse(fields.get_mut(..most).unwrap_or_default());
@@ -141,7 +160,7 @@ fn with_fields<'a, T>(most: usize, parse: impl FnOnce(&mut Fields<'a>) -> T) -> 
     parse(&mut fields)
 }
 
-fn parse_request<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<(Request<()>, Marks), HeadError> {
+fn parse_request<'a>(head: &'a Bytes, fields: &mut Cut<'a>) -> Result<(Request<()>, Marks), HeadError> {
     let malformed = Malformed("head");
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, fields) {
@@ -170,11 +189,11 @@ fn uri(target: Bytes) -> Result<Uri, HeadError> {
     Ok(Uri::from_maybe_shared(target).map_err(|_| malformed)?)
 }
 
-fn parse_answer<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<(Response<()>, Marks), HeadError> {
+fn parse_answer<'a>(head: &'a Bytes, cut: &mut Cut<'a>, fields: Fields) -> Result<Answer, HeadError> {
     let malformed = Malformed("head");
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, head, fields) {
+    match config.parse_response_with_uninit_headers(&mut parsed, head, cut) {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
         Ok(httparse::Status::Partial) | Err(_) => return Err(malformed.into()),
@@ -183,9 +202,15 @@ fn parse_answer<'a>(head: &'a Bytes, fields: &mut Fields<'a>) -> Result<(Respons
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(code).map_err(|_| malformed)?;
     *response.version_mut() = version(minor);
+    if fields == Fields::SentOn
+        && !response.status().is_informational()
+        && let Some((lines, marks)) = Lines::of(head.len(), parsed.headers)
+    {
+        return Ok(Answer { head: response, marks, lines: Some(lines) });
+    }
     let (headers, marks) = header_map(head, parsed.headers, 0)?;
     *response.headers_mut() = headers;
-    Ok((response, marks))
+    Ok(Answer { head: response, marks, lines: None })
 }
 
 fn version(minor: u8) -> Version {
@@ -203,7 +228,7 @@ fn header_map(
     let mut marks = Marks::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
-        if !marks.note(&name, field.value) {
+        if !marks.note(name.as_str().as_bytes(), field.value) {
             let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| malformed)?;
             headers.append(name, value);
         }

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::encode::{self, Framing, LAST_CHUNK};
 use super::framing::Decoder;
-use super::head::{self, HeadBounds};
+use super::head::{self, Fields, HeadBounds};
+use super::lines::Lines;
 use super::marks::Marks;
 use super::wire::{Broken, Received, Scratch, Wire};
 use crate::proxy::body::RequestBody;
@@ -56,8 +57,10 @@ pub struct ExchangeError {
 
 /// The answer's head, and what is left of the request's body to send.
 pub struct Answered {
+    /// Its fields are in `lines` where those are.
     pub head: Response<()>,
     pub marks: Marks,
+    pub lines: Option<Lines>,
     pub pump: Option<Pump>,
 }
 
@@ -106,6 +109,7 @@ impl Link {
         &mut self,
         request: &request::Parts,
         body: RequestBody,
+        fields: Fields,
         patience: Duration,
     ) -> Result<Answered, ExchangeError> {
         let framing = Framing::of_request(&request.method, &body.size_hint());
@@ -115,10 +119,11 @@ impl Link {
             pump: Some(Pump { body, framing, ended: !framing.has_body() }),
             sent: 0,
             interims: 0,
+            fields,
             since: Instant::now(),
         };
         let head = poll_fn(|cx| self.poll_answer(cx, &mut state, &request.method, patience)).await;
-        let head = head.map_err(|fault| {
+        let head::Answer { head, marks, lines } = head.map_err(|fault| {
             let sent = match (state.sent, self.wire.input.is_empty()) {
                 (0, _) => Sent::Nothing,
                 (_, true) => Sent::Unanswered,
@@ -126,9 +131,8 @@ impl Link {
             };
             ExchangeError { fault, sent }
         })?;
-        let (head, marks) = head;
         self.spent |= !persists(&head, marks) || matches!(self.wire.body, Decoder::UntilClose);
-        Ok(Answered { head, marks, pump: state.pump })
+        Ok(Answered { head, marks, lines, pump: state.pump })
     }
 
     fn poll_answer(
@@ -137,33 +141,29 @@ impl Link {
         state: &mut State,
         method: &Method,
         patience: Duration,
-    ) -> Poll<Result<(Response<()>, Marks), Fault>> {
+    ) -> Poll<Result<head::Answer, Fault>> {
         self.poll_pump(cx, state)?;
         loop {
-            match head::answer(&mut self.wire.input, &mut self.wire.scan, &self.bounds) {
-                Ok(Some((answer, _))) if is_interim(&answer) => {
+            let Wire { input, scan, .. } = &mut self.wire;
+            match head::answer(input, scan, &self.bounds, state.fields) {
+                Ok(Some(answer)) if is_interim(&answer.head) => {
                     state.interims += 1;
                     if state.interims > INTERIM_MAX {
                         return Poll::Ready(Err(Fault::Broken));
                     }
-                    state.pass_on(cx, &answer);
+                    state.pass_on(cx, &answer.head);
                     continue;
                 }
-                Ok(Some((answer, marks))) => {
-                    let body = Decoder::of_answer(
-                        method,
-                        answer.status(),
-                        answer.version(),
-                        answer.headers(),
-                        marks,
-                    );
+                Ok(Some(mut answer)) => {
+                    let (head, marks) = (&mut answer.head, answer.marks);
+                    let body =
+                        Decoder::of_answer(method, head.status(), head.version(), head.headers(), marks);
                     self.wire.body = body.map_err(|_| Fault::Broken)?;
-                    let mut answer = answer;
                     if let (Decoder::Done, Some(length)) = (&self.wire.body, marks.length()) {
                         // What a GET would bring, told to HEAD and by 304.
-                        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+                        head.headers_mut().insert(CONTENT_LENGTH, length.into());
                     }
-                    return Poll::Ready(Ok((answer, marks)));
+                    return Poll::Ready(Ok(answer));
                 }
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Err(Fault::Broken)),
@@ -244,6 +244,8 @@ struct State {
     /// Bytes.
     sent: usize,
     interims: u32,
+    /// Of the answer.
+    fields: Fields,
     /// The last progress.
     since: Instant,
 }

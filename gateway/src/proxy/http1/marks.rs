@@ -2,8 +2,6 @@
 //! is between two hops is noted whole and goes no further; what is odd about one stays among the fields,
 //! for those to judge who have to.
 
-use hyper::header::HeaderName;
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     noted: u8,
@@ -22,21 +20,22 @@ const OF_ONE_HOP: u8 = 64;
 
 impl Marks {
     /// Whether the field is noted whole, and need not stand among the fields.
-    pub(super) fn note(&mut self, name: &HeaderName, value: &[u8]) -> bool {
-        let (noted, whole) = match name.as_str() {
-            "connection" if value.eq_ignore_ascii_case(b"close") => (CLOSE, true),
-            "connection" if value.eq_ignore_ascii_case(b"keep-alive") => (KEEP_ALIVE, true),
-            "connection" => (CONNECTION | OF_ONE_HOP, false),
-            "transfer-encoding" if !self.has(CHUNKED) && value.eq_ignore_ascii_case(b"chunked") => {
+    /// Its name is in lower case.
+    pub(super) fn note(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let (noted, whole) = match name {
+            b"connection" if value.eq_ignore_ascii_case(b"close") => (CLOSE, true),
+            b"connection" if value.eq_ignore_ascii_case(b"keep-alive") => (KEEP_ALIVE, true),
+            b"connection" => (CONNECTION | OF_ONE_HOP, false),
+            b"transfer-encoding" if !self.has(CHUNKED) && value.eq_ignore_ascii_case(b"chunked") => {
                 (CHUNKED, true)
             }
-            "transfer-encoding" => (FRAMING | OF_ONE_HOP, false),
-            "content-length" if self.length.is_none() => {
+            b"transfer-encoding" => (FRAMING | OF_ONE_HOP, false),
+            b"content-length" if self.length.is_none() => {
                 self.length = decimal(value);
                 if self.length.is_some() { (0, true) } else { (FRAMING, false) }
             }
-            "content-length" => (FRAMING, false),
-            "expect" => (EXPECT, false),
+            b"content-length" => (FRAMING, false),
+            b"expect" => (EXPECT, false),
             name if is_of_one_hop(name) => (OF_ONE_HOP, false),
             _ => (0, false),
         };
@@ -91,18 +90,18 @@ pub(super) fn decimal(value: &[u8]) -> Option<u64> {
 
 /// What must not go further, its name in lower case: RFC 9110 section 7.6.1 and, for credentials of
 /// proxies, 11.7; HTTP/2's of RFC 7540 section 3.2.1.
-pub fn is_of_one_hop(name: &str) -> bool {
+pub fn is_of_one_hop(name: &[u8]) -> bool {
     matches!(
         name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "http2-settings"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"http2-settings"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
     )
 }

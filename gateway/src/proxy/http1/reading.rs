@@ -12,7 +12,8 @@ use super::Malformed;
 use super::encode::{self, Date, Framing, LAST_CHUNK, Persistence};
 use super::framing::{Decoder, Step};
 pub use super::head::HeadBounds;
-use super::head::{self, HeadError, Scan};
+use super::head::{self, Fields, HeadError, Scan};
+use super::lines::Lines;
 use super::output::Output;
 
 #[cfg(test)]
@@ -83,7 +84,7 @@ struct Message {
 
 enum Head {
     Request(request::Parts),
-    Answer(response::Parts),
+    Answer(response::Parts, Option<Lines>),
 }
 
 impl Reader {
@@ -118,7 +119,8 @@ impl Reader {
                 (Head::Request(request.into_parts().0), framing, decoder)
             }
             Whose::Upstream => {
-                let Some((mut answer, marks)) = head::answer(input, scan, bounds)? else { return Ok(None) };
+                let answer = head::answer(input, scan, bounds, Fields::SentOn)?;
+                let Some(head::Answer { head: mut answer, marks, lines }) = answer else { return Ok(None) };
                 let (status, version) = (answer.status(), answer.version());
                 let decoder = Decoder::of_answer(&Method::GET, status, version, answer.headers(), marks)?;
                 if let (Decoder::Done, Some(length)) = (&decoder, marks.length()) {
@@ -126,7 +128,7 @@ impl Reader {
                 }
                 let size = decoder.size_hint();
                 let framing = Framing::of_answer(&Method::GET, status, Version::HTTP_11, &size);
-                (Head::Answer(answer.into_parts().0), framing, decoder)
+                (Head::Answer(answer.into_parts().0, lines), framing, decoder)
             }
         };
         Ok(Some(Message { head, framing, decoder, body: BytesMut::new() }))
@@ -138,10 +140,12 @@ impl Reader {
         let out = &mut self.written;
         match head {
             Head::Request(head) => encode::request_head(out, &head, framing),
-            Head::Answer(mut head) => {
-                // The clock's has no place in a law.
-                head.headers.entry(DATE).or_insert(HeaderValue::from_static("now"));
-                encode::answer_head(out, &head, framing, Persistence::Keep, &Date::new());
+            Head::Answer(mut head, lines) => {
+                if !lines.as_ref().is_some_and(|lines| lines.has_date) {
+                    // The clock's has no place in a law.
+                    head.headers.entry(DATE).or_insert(HeaderValue::from_static("now"));
+                }
+                encode::answer_head(out, &head, lines.as_ref(), framing, Persistence::Keep, &Date::new());
             }
         }
         let mut output = Output::default();

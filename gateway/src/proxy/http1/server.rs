@@ -189,6 +189,7 @@ impl<'a> Server<'a> {
     /// Writes an answer; what the connection does then.
     async fn answer(&self, asked: &Asked, response: Response<Body>) -> Result<Persistence, Ended> {
         let (head, mut body) = response.into_parts();
+        let lines = body.take_lines();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(&head, body).await;
         }
@@ -203,7 +204,8 @@ impl<'a> Server<'a> {
             let wire = &mut *self.wire.borrow_mut();
             // Nobody waits for it any more.
             wire.owes_continue = false;
-            encode::answer_head(&mut wire.output.encoded, &head, framing, persistence, self.date);
+            let out = &mut wire.output.encoded;
+            encode::answer_head(out, &head, lines.as_ref(), framing, persistence, self.date);
         }
         let mut begun = false;
         let mut pace = Pace::new(self.settings.response_write_idle, self.settings.bytes_a_second);
@@ -283,7 +285,7 @@ impl<'a> Server<'a> {
         {
             let wire = &mut *self.wire.borrow_mut();
             let out = &mut wire.output.encoded;
-            encode::answer_head(out, head, Framing::None, Persistence::Upgrade, self.date);
+            encode::answer_head(out, head, None, Framing::None, Persistence::Upgrade, self.date);
         }
         let (idle, until) = (self.settings.tunnel_idle, upstream.until);
         tunnel(&self.wire, &mut upstream.wire, idle, until).await

@@ -34,6 +34,38 @@ fn messages_are_written_in_one_form() {
     check(Whose::Client, "GET / HTTP/1.1\r\nX: 1\r\n", "", None);
 }
 
+proptest! {
+    /// An answer whose fields are sent on is the one whose fields were read, framing and all.
+    #[test]
+    fn fields_that_nobody_reads_are_sent_on_as_if_somebody_did(
+        fields in "((Host|X-A|DATE|Content-Length|Transfer-Encoding|Connection|Upgrade|x): ?(5|0|chunked|a|\t b|1, 2|close|keep-alive)\r\n){0,6}",
+        status in prop::sample::select(vec![101, 103, 200, 204, 304, 404]),
+    ) {
+        let bytes = format!("HTTP/1.1 {status} OK\r\n{fields}\r\n");
+        let answer = |fields| {
+            let mut input = BytesMut::from(bytes.as_bytes());
+            head::answer(&mut input, &mut Scan::default(), &WIDE, fields).map(Option::unwrap)
+        };
+        let (read, sent_on) = (answer(Fields::Read).unwrap(), answer(Fields::SentOn).unwrap());
+        prop_assert_eq!(sent_on.marks, read.marks);
+        let written = |answer: head::Answer| {
+            let mut out = BytesMut::new();
+            let head::Answer { head, lines, .. } = answer;
+            let (head, ()) = head.into_parts();
+            encode::answer_head(&mut out, &head, lines.as_ref(), Framing::None, Persistence::Keep, &Date::new());
+            let text = String::from_utf8_lossy(&out).into_owned();
+            let has_own_date = fields.contains("DATE");
+            // The map has fields of one name together.
+            let mut lines: Vec<_> = text.split("\r\n").filter(|line| has_own_date || !line.starts_with("date")).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let is_odd = read.marks.has_of_one_hop() || read.marks.has_odd_framing() || matches!(status, 101 | 103);
+        prop_assert_eq!(sent_on.lines.is_none(), is_odd);
+        prop_assert_eq!(written(sent_on), written(read));
+    }
+}
+
 /// The laws that the fuzz target checks too.
 fn laws(whose: Whose, bounds: HeadBounds, bytes: &[u8], cut: usize) {
     let whole = read(whose, bounds, [bytes]);
