@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Request, Response, Version};
 use tokio::time::timeout_at;
 
 use super::accept::Worker;
@@ -167,9 +167,8 @@ impl Exchange<'_> {
             head.headers.insert(HOST, named);
         }
         let key = balance.key(&head.headers, from.client.key);
-        let is_sent_on = head.version <= hyper::Version::HTTP_11 && !served.chain.reads_answers();
-        let fields = if is_sent_on { Fields::SentOn } else { Fields::Read };
-        head.version = hyper::Version::HTTP_11;
+        let fields = self.fields(head.version);
+        head.version = Version::HTTP_11;
         let hop = Hop { over, peer_is_trusted: from.peer_is_trusted, client: from.address };
         to_upstream(&mut head.headers, &hop);
         if websocket {
@@ -200,6 +199,14 @@ impl Exchange<'_> {
 }
 
 impl Exchange<'_> {
+    /// Whether anybody here reads the fields of an upstream's answer; `version` is the client's.
+    fn fields(&self, version: Version) -> Fields {
+        let Self { snapshot, served, .. } = *self;
+        let is_timed = served.api.request_total.is_none() && snapshot.timeouts.request_total.is_some();
+        let is_read = version > Version::HTTP_11 || served.chain.reads_answers() || is_timed;
+        if is_read { Fields::Read } else { Fields::SentOn }
+    }
+
     /// `request_total` of the API, which holds for everything, or of all, which spares what lasts by its
     /// nature: tunnels and event streams.
     async fn in_time(
