@@ -12,7 +12,7 @@ use http_body::{Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
 use self::timed::Timed;
-use super::forward::{Answer, Pending, Streamed, Switched};
+use super::forward::{Answer, Judged, Streamed, Switched};
 use super::http1::{Broken, Lines, Received, keep_trailers};
 use super::respond::Fault;
 use super::timer::{Deadline, Pace, Timer};
@@ -61,11 +61,11 @@ impl Body {
     }
 
     /// Counts as in flight until its end.
-    pub fn counted(mut self, pending: Pending) -> Self {
+    pub fn counted(mut self, judged: Judged) -> Self {
         match &mut self {
-            Self::Upstream(answer) => answer.counted(pending),
-            Self::Streamed(answer) => answer.counted(pending),
-            Self::Tunnel(switched) => switched.counted(pending),
+            Self::Upstream(answer) => answer.counted(judged),
+            Self::Streamed(answer) => answer.counted(judged),
+            Self::Tunnel(switched) => switched.counted(judged),
             Self::Empty | Self::Full(_) | Self::Timed(_) => {}
         }
         self

@@ -23,6 +23,7 @@ use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use super::told::Told;
 use crate::model::ClientKey;
 use crate::plane::now_ns as clock_ns;
+use crate::telemetry::metrics::ApiMetrics;
 
 /// Answers a request that came over a connection.
 pub(super) async fn exchange(
@@ -36,9 +37,9 @@ pub(super) async fn exchange(
     if from.malformed {
         worker.shared.metrics.malformed("forwarded").inc();
     }
-    let told = Told::of(worker.shared.access_log.as_ref(), &request, from.address);
+    let told = Told::of(worker.shared.access_log.as_ref(), &request, from.address, now_ns);
     let response = dispatch_and_answer(&worker, &snapshot, &from, &over, request, now_ns, &told).await;
-    told.answered(&response, now_ns, clock_ns);
+    told.answered(&response);
     response
 }
 
@@ -65,6 +66,7 @@ async fn dispatch_and_answer(
     };
     let seen = served.chain.see(&asked);
     told.api(&served.api.name, &seen);
+    let unanswered = Unanswered(Some(&served.metrics));
     let passed = served.chain.before_auth(&asked);
     let passed = match passed {
         ControlFlow::Continue(()) => filter(worker, served, from, &mut request, now_ns),
@@ -78,8 +80,27 @@ async fn dispatch_and_answer(
         ControlFlow::Break(rejection) => refuse(worker, &rejection, told),
     };
     served.chain.on_answer(&seen, response.headers_mut());
-    served.metrics.count(response.status().as_u16(), now_ns, clock_ns());
+    unanswered.answered(response.status().as_u16(), now_ns);
     response
+}
+
+/// Counts a request once: answered, or given up by its client.
+struct Unanswered<'a>(Option<&'a ApiMetrics>);
+
+impl Unanswered<'_> {
+    fn answered(mut self, status: u16, began_ns: u64) {
+        if let Some(metrics) = self.0.take() {
+            metrics.count(status, began_ns, clock_ns());
+        }
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.0 {
+            metrics.abandoned.inc();
+        }
+    }
 }
 
 /// A malformed head never becomes a request; its peer is charged all the same.

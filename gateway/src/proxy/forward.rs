@@ -19,6 +19,8 @@ mod headers;
 
 mod http2;
 
+mod judged;
+
 mod health;
 
 mod pool;
@@ -34,6 +36,7 @@ mod upstreams;
 mod uri;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::header::{HeaderValue, UPGRADE};
 use hyper::http::{request, response};
@@ -57,18 +60,19 @@ pub use self::checks::check_upstreams;
 pub(super) use self::headers::{Hop, listed, says_who, strip_hop_by_hop, to_upstream};
 pub(super) use self::http2::Streamed;
 pub use self::http2::bytes_for as http2_upstream_bytes;
+pub(super) use self::judged::Judged;
 pub use self::pool::IDLE_ALL_MAX;
 pub(super) use self::pool::Pools;
 pub use self::secure::check_upstream_tls;
 pub(super) use self::switched::Switched;
-pub(super) use self::target::{Pending, Target};
+pub(super) use self::target::Target;
 pub use self::upstreams::{Addresses, Upstreams};
 pub(super) use self::uri::upstream_uri;
 
 /// One worker's way to an API's upstreams.
 pub(super) struct Forward<'a> {
     pub api: &'a Api,
-    pub balance: &'a Balance,
+    pub balance: &'a Arc<Balance>,
     pub pools: &'a Rc<Pools>,
     pub timeouts: &'a Timeouts,
     pub metrics: &'a ApiMetrics,

@@ -40,7 +40,7 @@ pub(super) struct ServedApi {
 
 pub(super) enum ServedAnswer {
     Respond(Prepared),
-    Forward(Box<Balance>),
+    Forward(Arc<Balance>),
     Redirect(Moved),
 }
 
@@ -116,7 +116,7 @@ impl ServedApi {
             Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
             Answer::Redirect(redirect) => ServedAnswer::Redirect(Moved::new(redirect)),
             Answer::Forward(forwarding) => {
-                ServedAnswer::Forward(Box::new(Balance::new(&api.name, forwarding, upstreams)))
+                ServedAnswer::Forward(Arc::new(Balance::new(&api.name, forwarding, upstreams)))
             }
         };
         Self {

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod double;
+mod gone;
 mod harness;
 
 mod shaping;

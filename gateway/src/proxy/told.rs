@@ -8,13 +8,18 @@ use hyper::{Method, Request, Response};
 
 use super::filter::Seen;
 use super::respond::{Fault, Rejection};
+use crate::plane::now_ns;
 use crate::telemetry::access_log::{AccessLog, Line, PATH_BYTES_MAX};
 
 /// One request's; None inside: nobody logs.
 pub(super) struct Told<'a>(Option<Inner<'a>>);
 
+/// In the log alone, for who went before the answer; nginx writes the same.
+const CLIENT_GONE: u16 = 499;
+
 struct Inner<'a> {
     log: &'a AccessLog,
+    began_ns: u64,
     client: IpAddr,
     method: Method,
     path: Box<str>,
@@ -26,9 +31,10 @@ struct Inner<'a> {
 }
 
 impl<'a> Told<'a> {
-    pub fn of<B>(log: Option<&'a AccessLog>, request: &Request<B>, client: IpAddr) -> Self {
+    pub fn of<B>(log: Option<&'a AccessLog>, request: &Request<B>, client: IpAddr, began_ns: u64) -> Self {
         Self(log.map(|log| Inner {
             log,
+            began_ns,
             client,
             method: request.method().clone(),
             path: first_bytes(request.uri().path()).into(),
@@ -66,21 +72,38 @@ impl<'a> Told<'a> {
     }
 
     /// The answer's head is known.
-    pub fn answered<B>(self, response: &Response<B>, began_ns: u64, now_ns: impl FnOnce() -> u64) {
-        let Some(inner) = self.0 else { return };
-        inner.log.write(Line {
-            began_ns,
-            took_ns: now_ns().saturating_sub(began_ns),
-            client: inner.client,
-            api: inner.api.into_inner(),
-            method: inner.method.as_str().into(),
-            path: inner.path,
-            status: response.status().as_u16(),
-            why: inner.why.get(),
-            upstream: inner.upstream.into_inner(),
-            attempts: inner.attempts.get(),
-            id: inner.id.into_inner(),
+    pub fn answered<B>(mut self, response: &Response<B>) {
+        if let Some(inner) = self.0.take() {
+            inner.log(response.status().as_u16());
+        }
+    }
+}
+
+impl Inner<'_> {
+    fn log(self, status: u16) {
+        self.log.write(Line {
+            began_ns: self.began_ns,
+            took_ns: now_ns().saturating_sub(self.began_ns),
+            client: self.client,
+            api: self.api.into_inner(),
+            method: self.method.as_str().into(),
+            path: self.path,
+            status,
+            why: self.why.get(),
+            upstream: self.upstream.into_inner(),
+            attempts: self.attempts.get(),
+            id: self.id.into_inner(),
         });
+    }
+}
+
+/// Nobody waited for the answer.
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take() {
+            inner.why.set(Some("client_gone"));
+            inner.log(CLIENT_GONE);
+        }
     }
 }
 

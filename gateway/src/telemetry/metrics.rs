@@ -31,6 +31,7 @@ pub struct Metrics {
     requests: Family<RequestLabel, Counter>,
     durations: Family<ApiLabel, Histogram, fn() -> Histogram>,
     upstream_faults: Family<FaultLabel, Counter>,
+    abandoned: Family<ApiLabel, Counter>,
     retries: Family<ApiLabel, Counter>,
     retries_refused: Family<ApiLabel, Counter>,
     tunnels: Family<ApiLabel, Gauge>,
@@ -50,6 +51,10 @@ pub struct ApiMetrics {
     pub no_address: Counter,
     pub queue_full: Counter,
     pub queue_timeout: Counter,
+    /// Answers that broke off.
+    pub cut: Counter,
+    /// Requests that their clients gave up.
+    pub abandoned: Counter,
     /// Requests beyond their time in all.
     pub late: Counter,
     /// Attempts at another upstream.
@@ -111,6 +116,7 @@ impl Default for Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(duration_buckets),
             upstream_faults: Family::default(),
+            abandoned: Family::default(),
             retries: Family::default(),
             retries_refused: Family::default(),
             tunnels: Family::default(),
@@ -147,6 +153,11 @@ impl Default for Metrics {
             "upstream_faults",
             "Attempts that an upstream failed, or that none could be chosen for, by API and fault",
             metrics.upstream_faults.clone(),
+        );
+        registry.register(
+            "requests_abandoned",
+            "Requests that their clients gave up before an answer, by API",
+            metrics.abandoned.clone(),
         );
         registry.register(
             "upstream_retries",
@@ -203,6 +214,8 @@ impl Metrics {
             queue_full: fault("queue_full"),
             queue_timeout: fault("queue_timeout"),
             late: fault("request_total"),
+            cut: fault("cut"),
+            abandoned: self.abandoned.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
             retries: self.retries.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
             retries_refused: self.retries_refused.get_or_create_owned(&ApiLabel { api: api.to_owned() }),
             tunnels: self.tunnels.get_or_create_owned(&ApiLabel { api: api.to_owned() }),

@@ -139,6 +139,9 @@ async fn http1(worker: &Rc<Worker>, stream: Stream, over: Connection, mut drain:
     };
     match server.serve(service, drained).await {
         Ended::Closed => {}
+        Ended::Gone => {
+            worker.shared.metrics.closed("client_gone").inc();
+        }
         Ended::Malformed(rejection) => {
             count(worker, &rejection);
             charge_malformed(worker, over.peer);

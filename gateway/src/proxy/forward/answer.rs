@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::judged::Judged;
 use super::pool::Connection;
-use super::target::Pending;
 use crate::proxy::body::BodyError;
 use crate::proxy::http1::{Lines, Pump};
 
@@ -23,7 +23,7 @@ pub(in crate::proxy) struct Answer {
     /// Waiting for the upstream since.
     since: Option<Instant>,
     /// In flight until the body's end.
-    pending: Option<Pending>,
+    pending: Option<Judged>,
 }
 
 impl Answer {
@@ -40,9 +40,11 @@ impl Answer {
     }
 
     /// Counts as in flight until its end.
-    pub fn counted(&mut self, pending: Pending) {
-        if !self.is_end_stream() {
-            self.pending = Some(pending);
+    pub fn counted(&mut self, judged: Judged) {
+        if self.is_end_stream() {
+            judged.whole();
+        } else {
+            self.pending = Some(judged);
         }
     }
 
@@ -59,20 +61,34 @@ impl Answer {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         match connection.link.poll_body(cx, &mut self.pump) {
             Poll::Ready(frame) => {
+                let is_through = connection.link.is_body_done();
+                let is_the_upstreams = !connection.link.lost_its_request();
                 self.since = None;
                 self.give_back();
                 if frame.is_none() {
                     // An upstream that answers before it has the whole request has read enough.
                     self.connection = None;
-                    self.pending = None;
+                }
+                match &frame {
+                    Some(Err(error)) => self.broke(error, is_the_upstreams),
+                    Some(Ok(_)) if !is_through => {}
+                    Some(Ok(_)) | None => self.pending.take().map_or((), Judged::whole),
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => {
                 let since = *self.since.get_or_insert_with(Instant::now);
                 ready!(connection.link.poll_due(cx, since + self.idle));
+                let is_the_upstreams = !connection.link.lost_its_request();
+                self.broke(&BodyError::Idle, is_the_upstreams);
                 Poll::Ready(Some(Err(BodyError::Idle)))
             }
+        }
+    }
+
+    fn broke(&mut self, why: &dyn std::fmt::Display, is_the_upstreams: bool) {
+        if let Some(judged) = self.pending.take().filter(|_| is_the_upstreams) {
+            judged.broke(why);
         }
     }
 

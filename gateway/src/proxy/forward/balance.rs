@@ -177,9 +177,20 @@ impl Balance {
 
     pub(super) fn failed(&self, target: &Target, why: &dyn std::fmt::Display) {
         let now_ns = now_ns();
-        if !target.state.health.failed(&self.forwarding.eject, now_ns) {
-            return;
+        if target.state.health.failed(&self.forwarding.eject, now_ns) {
+            self.eject(target, why, now_ns);
         }
+    }
+
+    /// An answer of it broke off.
+    pub(super) fn cut(&self, target: &Target, why: &dyn std::fmt::Display) {
+        let now_ns = now_ns();
+        if target.state.health.cut(&self.forwarding.eject, now_ns) {
+            self.eject(target, &format_args!("answers break off: {why}"), now_ns);
+        }
+    }
+
+    fn eject(&self, target: &Target, why: &dyn std::fmt::Display, now_ns: u64) {
         let Ok(_alone) = self.group.ejecting.try_lock() else { return };
         let members = self.members.load();
         let is_ejected = |other: &&Arc<Target>| {

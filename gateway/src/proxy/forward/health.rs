@@ -19,6 +19,8 @@ const LEVEL_MAX: u32 = 16;
 pub(super) struct Health {
     /// In a row.
     failures: AtomicU32,
+    /// Answers in a row that broke off behind their heads.
+    cuts: AtomicU32,
     /// The end of the last ejection; 0: never.
     until_ns: AtomicU64,
     /// Ejections without a rest between them.
@@ -112,6 +114,21 @@ impl Health {
             Standing::OnTrial => true,
             Standing::Ejected { .. } | Standing::Down => false,
         }
+    }
+
+    /// An answer came whole.
+    pub fn finished(&self) {
+        if self.cuts.load(Ordering::Relaxed) != 0 {
+            self.cuts.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes an answer that broke off. True: it is time to eject. The count outlives the ejection: whose
+    /// heads are good and whose bodies break again is out at the first.
+    pub fn cut(&self, eject: &Eject, now_ns: u64) -> bool {
+        let cuts = self.cuts.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let may = matches!(self.standing(now_ns), Standing::Serving | Standing::OnTrial);
+        may && eject.failures > 0 && cuts >= eject.failures
     }
 
     /// What a check found, by the only one who asks. True: from now on it is up, or down.

@@ -19,8 +19,9 @@ use hyper::http::request;
 use hyper::{Request, Response, Uri, Version};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::judged::Judged;
 use super::retry::Failed;
-use super::target::{Open, Pending, Target};
+use super::target::{Open, Target};
 use super::{Forward, is_idempotent, strip_hop_by_hop};
 use crate::proxy::accept::drive;
 use crate::proxy::body::{Body, BodyError, RequestBody, Stream};
@@ -361,14 +362,16 @@ pub(in crate::proxy) struct Streamed {
     since: Option<Instant>,
     _place: Place,
     /// In flight until the body's end.
-    pending: Option<Pending>,
+    pending: Option<Judged>,
 }
 
 impl Streamed {
     /// Counts as in flight until its end.
-    pub fn counted(&mut self, pending: Pending) {
-        if !self.stream.is_end_stream() {
-            self.pending = Some(pending);
+    pub fn counted(&mut self, judged: Judged) {
+        if self.stream.is_end_stream() {
+            judged.whole();
+        } else {
+            self.pending = Some(judged);
         }
     }
 
@@ -376,13 +379,26 @@ impl Streamed {
         poll_pump(&mut self.pumping, cx);
         let Poll::Ready(piece) = self.stream.poll_frame(cx) else {
             ready!(self.poll_idle(cx));
+            self.broke(&BodyError::Idle);
             return Poll::Ready(Some(Err(BodyError::Idle)));
         };
         self.since = None;
-        if piece.is_none() || self.stream.is_end_stream() {
-            self.pending = None;
+        match &piece {
+            // What we reset ourselves is the request's own failure.
+            Some(Err(error)) if error.is_remote() || error.is_io() || error.is_library() => {
+                self.broke(error);
+            }
+            Some(Err(_)) => self.pending = None,
+            Some(Ok(_)) if !self.stream.is_end_stream() => {}
+            Some(Ok(_)) | None => self.pending.take().map_or((), Judged::whole),
         }
         Poll::Ready(piece.map(|piece| piece.map_err(Into::into)))
+    }
+
+    fn broke(&mut self, why: &dyn std::fmt::Display) {
+        if let Some(judged) = self.pending.take() {
+            judged.broke(why);
+        }
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -6,6 +6,7 @@ use hyper::http::request;
 use hyper::{Request, Response, Uri};
 
 use super::balance::{Nobody, Tried};
+use super::judged::Judged;
 use super::target::Pending;
 use super::{Forward, upstream_uri};
 use crate::plane::now_ns as clock_ns;
@@ -48,7 +49,8 @@ impl Forward<'_> {
             let failed = match self.exchange(target, &head, body).await {
                 Ok(response) => {
                     balance.answered(target, response.status().as_u16());
-                    return Ok(response.map(|body| body.counted(pending)));
+                    let judged = Judged::new(pending, balance, &self.metrics.cut);
+                    return Ok(response.map(|body| body.counted(judged)));
                 }
                 Err(failed) => failed,
             };

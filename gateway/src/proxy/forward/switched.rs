@@ -3,6 +3,7 @@
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::judged::Judged;
 use super::pool::Connection;
 use super::target::{Open, Pending};
 use crate::proxy::http1::Wire;
@@ -31,8 +32,8 @@ impl Switched {
     }
 
     /// Counts as in flight until its end.
-    pub fn counted(&mut self, pending: Pending) {
-        self.pending = Some(pending);
+    pub fn counted(&mut self, judged: Judged) {
+        self.pending = Some(judged.unjudged());
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Link {
     idle_since: Instant,
     /// A request was not sent whole, or its answer ends with the connection.
     spent: bool,
+    /// The client did not bring the rest of its request: what the upstream makes of that is no fault of it.
+    lost_its_request: bool,
 }
 
 /// What was sent, as far as a second attempt must know.
@@ -87,6 +89,7 @@ impl Link {
             bounds,
             idle_since: Instant::now(),
             spent: false,
+            lost_its_request: false,
         }
     }
 
@@ -209,7 +212,8 @@ impl Link {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => *pump = None,
                 // The client is gone, or the upstream has read enough.
-                Poll::Ready(Err(PumpError::Body(_) | PumpError::Upstream)) => {
+                Poll::Ready(Err(error)) => {
+                    self.lost_its_request = matches!(error, PumpError::Body(_));
                     self.spent = true;
                     *pump = None;
                 }
@@ -221,6 +225,10 @@ impl Link {
     /// Ready once `due` has passed.
     pub fn poll_due(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
         self.timer.poll(cx, due)
+    }
+
+    pub fn lost_its_request(&self) -> bool {
+        self.lost_its_request
     }
 
     pub fn is_body_done(&self) -> bool {

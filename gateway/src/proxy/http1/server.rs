@@ -47,6 +47,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub enum Ended {
     Closed,
+    /// By the client, before it had its answer.
+    Gone,
     /// By what is no request.
     Malformed(Rejection),
     /// By a deadline; its label.
@@ -114,7 +116,8 @@ impl<'a> Server<'a> {
                 Err(rejection) => return self.refuse(rejection).await,
             }
             // Boxed, so that an idle connection holds none of it.
-            let response = Box::pin(service(request.map(|()| Received::new(&self.wire)))).await;
+            let exchange = Box::pin(service(request.map(|()| Received::new(&self.wire))));
+            let Some(response) = self.unless_gone(exchange).await else { return Ended::Gone };
             if drain.is_ready().await {
                 asked.persistence = Persistence::Close;
             }
@@ -128,6 +131,18 @@ impl<'a> Server<'a> {
             }
             patience = self.settings.keep_alive;
         }
+    }
+
+    /// The answer; None: nobody waits for it any more, and the exchange was given up.
+    async fn unless_gone<F>(&self, mut exchange: Pin<Box<F>>) -> Option<Response<Body>>
+    where
+        F: Future<Output = Response<Body>>,
+    {
+        poll_fn(|cx| match exchange.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => self.wire.borrow_mut().poll_gone(cx).map(|()| None),
+        })
+        .await
     }
 
     async fn next(&self, patience: Duration, drain: &mut Drain) -> Next {
@@ -256,7 +271,7 @@ impl<'a> Server<'a> {
             }
             if waits && !*begun && framing.is_short() {
                 // Head and body go out together: the upstream sends the one right behind the other.
-                return Poll::Pending;
+                return self.wire.borrow_mut().poll_gone(cx).map(|()| Err(Ended::Gone));
             }
             let flushed = self.wire.borrow_mut().poll_flush(cx, |bytes| pace.moved(bytes));
             match (flushed, *end) {
@@ -267,9 +282,11 @@ impl<'a> Server<'a> {
                     }
                     return Poll::Ready(Err(Ended::Closed));
                 }
-                (Poll::Ready(Ok(())), End::Open) if waits => return Poll::Pending,
+                (Poll::Ready(Ok(())), End::Open) if waits => {
+                    return self.wire.borrow_mut().poll_gone(cx).map(|()| Err(Ended::Gone));
+                }
                 (Poll::Ready(Ok(())), End::Open) => {}
-                (Poll::Ready(Err(_)), _) => return Poll::Ready(Err(Ended::Closed)),
+                (Poll::Ready(Err(_)), _) => return Poll::Ready(Err(Ended::Gone)),
                 (Poll::Pending, _) => {
                     ready!(self.timer.borrow_mut().poll(cx, pace.due()));
                     self.wire.borrow().reset();

@@ -22,6 +22,9 @@ use crate::proxy::stream::Stream;
 /// Bytes of one read: large, so that a large body costs few.
 const READ_BYTES: usize = 65_536;
 
+/// Bytes of further requests that are read while one is answered, to learn whether the client is there.
+const AHEAD_BYTES: usize = 16_384;
+
 /// Where a worker's connections read into before they know how much there is: idle ones hold no buffer.
 #[derive(Clone)]
 pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
@@ -85,6 +88,21 @@ impl Wire {
         self.ended = read.is_empty();
         self.input.extend_from_slice(read);
         Poll::Ready(Ok(read.len()))
+    }
+
+    /// Ready once the peer has closed, or its half: nobody waits for an answer. Looked at behind a whole
+    /// message only, and as long as no more than [`AHEAD_BYTES`] came behind it.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.body.is_done() {
+            return Poll::Pending;
+        }
+        while self.input.len() < AHEAD_BYTES {
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
     }
 
     /// Writes what waits.

@@ -32,6 +32,27 @@ impl Written {
 }
 
 #[test]
+fn who_went_before_the_answer_has_a_line_too() {
+    use std::io::Write as _;
+
+    let upstream = Double::new(Manner::Hold);
+    let written = Written::default();
+    let (log, writer) = AccessLog::new(64, Box::new(written.clone()), Counter::default());
+    std::thread::spawn(move || writer.run(now_ns));
+    let api = format!("[[api]]\nname = \"a\"\nlisten_path = \"/\"\nupstreams = [{:?}]\n", upstream.url());
+    let gateway = Gateway::start_logging("", &api, Some(log));
+    let mut client = gateway.connect().unwrap();
+    client.write_all(b"GET /left HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    gateway.until("the upstream is asked", || upstream.asked() == 1);
+    drop(client);
+    gateway.until("a line", || !written.lines().is_empty());
+    let line = written.lines().remove(0);
+    for part in ["\"path\":\"/left\"", "\"status\":499", "\"reason\":\"client_gone\"", "\"upstream\":"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+}
+
+#[test]
 fn every_request_has_a_line_that_says_what_became_of_it() {
     let [bad, good] = [Double::new(Manner::Close), Double::new(OK)];
     let written = Written::default();

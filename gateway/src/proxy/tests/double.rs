@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     Answer(&'static str),
+    AnswerAndClose(&'static str),
     /// Closes without a word.
     Close,
     /// Answers when told, by [`Double::answer_one`].
@@ -126,6 +127,11 @@ impl Inner {
                 let manner = *self.manner.lock().unwrap();
                 let answer = match manner {
                     Manner::Answer(answer) => answer,
+                    Manner::AnswerAndClose(answer) => {
+                        stream.write_all(answer.as_bytes()).unwrap_or(());
+                        stream.shutdown(Shutdown::Both).unwrap_or(());
+                        return;
+                    }
                     Manner::Close => {
                         stream.shutdown(Shutdown::Both).unwrap_or(());
                         return;

@@ -1,5 +1,6 @@
 //! Which upstream a request goes to, and what becomes of it when that one fails.
 
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::double::{Double, Manner, OK};
@@ -101,6 +102,55 @@ fn a_hash_keeps_its_clients_when_one_target_goes() {
     // Without the header it is the client: one for all.
     let first = gateway.ask_once();
     assert!((0..10).all(|_| gateway.ask_once() == first));
+}
+
+#[test]
+fn an_upstream_whose_answers_break_off_is_ejected() {
+    const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    const HALF_CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n";
+    for half in [HALF, HALF_CHUNKED] {
+        let [bad, good] = [Double::new(Manner::AnswerAndClose(half)), Double::new(OK)];
+        let eject = "eject = { failures = 3, time = \"400ms\" }";
+        let gateway = Gateway::start(&forward(&[&bad, &good], eject));
+        let each = |n: usize| (0..n).for_each(|_| drop(gateway.ask_once()));
+        each(40);
+        assert_eq!(asked([&bad, &good]), [3, 37]);
+        let ejected = targets(&gateway).remove(0);
+        assert_eq!(ejected.state, "ejected");
+        assert!(
+            ejected.why.as_deref().is_some_and(|why| why.starts_with("answers break off: ")),
+            "{ejected:?}"
+        );
+        assert_eq!(gateway.shared.metrics.api("a").cut.get(), 3);
+        // A good head alone does not clear it: the first break behind it is enough.
+        gateway.until("it is asked once more", || {
+            each(2);
+            bad.asked() == 4
+        });
+        each(20);
+        assert_eq!(bad.asked(), 4, "and ejected at once");
+        bad.becomes(OK);
+        gateway.until("it serves again", || {
+            all_good(&gateway, 1);
+            targets(&gateway)[0].state == "serving"
+        });
+    }
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_an_answer_ejects_nobody() {
+    const BEGUN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let only = Double::new(Manner::Answer(BEGUN));
+    let gateway = Gateway::start(&forward(&[&only], "eject = { failures = 1 }"));
+    for left in 1..=5 {
+        let mut client = gateway.connect().unwrap();
+        client.write_all(LAST.as_bytes()).unwrap();
+        gateway.until("it is answered", || only.asked() == left);
+        drop(client);
+        gateway.until("that is noticed", || gateway.closed("client_gone") == u64::try_from(left).unwrap());
+    }
+    assert_eq!(targets(&gateway)[0].state, "serving");
+    assert_eq!(gateway.shared.metrics.api("a").cut.get(), 0);
 }
 
 #[test]
