@@ -23,6 +23,8 @@ mod upstream_tls;
 
 mod tls;
 
+mod auth;
+
 mod keys;
 
 mod lists;

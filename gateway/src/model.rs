@@ -3,6 +3,7 @@
 //! snapshot from them.
 
 mod api;
+mod auth;
 mod client;
 mod decision;
 mod forwarding;
@@ -11,9 +12,8 @@ mod rate;
 mod shaping;
 mod upstream_tls;
 
-pub use api::{
-    Answer, Api, Auth, BodyBound, Catalog, Certificates, KeyRow, LimitKey, LimitRow, Redirect, StaticAnswer,
-};
+pub use api::{Answer, Api, BodyBound, Catalog, Certificates, LimitKey, LimitRow, Redirect, StaticAnswer};
+pub use auth::{Auth, AuthBounds, AuthScheme, KeyAuth, KeyRow, Require};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
 pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Speaks, Upstream};

@@ -29,7 +29,7 @@ pub use aggregates::{
 };
 pub use bans::{BanError, BanReason, BanRow, Bans, kernel_jiffies, remember};
 pub use census::{Census, Memory};
-pub use clock::{jiffies_hz, now_ns};
+pub use clock::{jiffies_hz, now_ns, unix_s};
 pub use events::Events;
 pub use kernel::{Charge, ChargeError};
 pub use lists::{LISTS_MAX, List, Marks};
@@ -74,6 +74,25 @@ impl Plane {
                 charge_table(&self.table, client.key.0, limit, n, now_ns)
             }
         }
+    }
+
+    /// Takes `n` requests even where they do not conform: the client owes them, up to two bursts in all.
+    /// Of debits that race one may be lost.
+    pub fn debit(&self, client: Client, limit: &Limit, n: u64, now_ns: u64) {
+        if !limit.is_set() {
+            return;
+        }
+        let most_ns = limit.tau_ns.saturating_mul(2).min(Limit::TAU_MAX_NS);
+        let after = |debt_ns: u64| debt_ns.saturating_add(limit.cost_ns(n)).min(most_ns).max(debt_ns);
+        if let (Some(charge), Origin::Peer) = (&self.charge, client.origin)
+            && let Ok(debt_ns) = charge.peek(client.key, Word::Requests)
+            && charge.raise(client.key, Word::Requests, after(debt_ns)).is_ok()
+        {
+            return;
+        }
+        self.table.update(client.key.0, now_ns, |tat_ns| {
+            (Some(now_ns.saturating_add(after(tat_ns.saturating_sub(now_ns)))), ())
+        });
     }
 
     /// The client's standing on `word`; takes nothing.

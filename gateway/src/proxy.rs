@@ -46,6 +46,7 @@ pub use accept::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, Shared, SharedParts, TLS_W
 pub use client::hops;
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
+pub use filter::KeptByAuth;
 pub use forward::{
     Addresses, IDLE_ALL_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstream_tls, check_upstreams,
     http2_upstream_bytes,

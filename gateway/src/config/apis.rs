@@ -6,8 +6,8 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::compile::Compiler;
-use super::{keys, raw, shaping, upstreams};
-use crate::model::{Answer, Api, Auth, BodyBound, Catalog, Certificates, LimitKey, LimitRow, StaticAnswer};
+use super::{auth, raw, shaping, upstreams};
+use crate::model::{Answer, Api, BodyBound, Catalog, Certificates, LimitKey, LimitRow, StaticAnswer};
 
 const LIMIT_KEYS: [(&str, LimitKey); 3] =
     [("client", LimitKey::Client), ("credential", LimitKey::Credential), ("api", LimitKey::Api)];
@@ -45,7 +45,7 @@ fn api(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Api> 
     if !listen_path.starts_with('/') || crate::proxy::normalise(listen_path) != *listen_path {
         compiler.findings.at(raw.listen_path.span(), "a listen path starts with / and is in normal form");
     }
-    let auth = raw.auth.as_ref().and_then(|auth| self::auth(compiler, auth));
+    let auth = raw.auth.as_ref().and_then(|auth| auth::auth(compiler, auth, name));
     let limits = raw.limits.iter().filter_map(|row| limit_row(compiler, row, raw.auth.is_some())).collect();
     Some(Api {
         name: name.as_str().into(),
@@ -127,30 +127,6 @@ fn static_answer(compiler: &mut Compiler<'_>, raw: &raw::Respond) -> Option<Stat
         body: raw.body.as_str().into(),
         content_type: content_type.into(),
     })
-}
-
-fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>) -> Option<Auth> {
-    let raw = spanned.get_ref();
-    for (scheme, name) in [(&raw.jwt, "`jwt`"), (&raw.basic, "`basic`"), (&raw.mtls, "`mtls`")] {
-        compiler.unsupported(scheme, name);
-    }
-    let Some(key) = &raw.key else {
-        if raw.jwt.is_none() && raw.basic.is_none() && raw.mtls.is_none() {
-            compiler
-                .findings
-                .at(spanned.span(), "`auth` names a scheme, as in { key = { file = \"keys.toml\" } }");
-        }
-        return None;
-    };
-    let file = compiler.folder.join(key.file.get_ref());
-    compiler.also.push(file.clone());
-    match keys::load(&file) {
-        Ok(rows) => Some(Auth::Key(rows)),
-        Err(errors) => {
-            compiler.findings.extend(errors);
-            None
-        }
-    }
 }
 
 fn limit_row(compiler: &mut Compiler<'_>, raw: &raw::LimitRow, has_auth: bool) -> Option<LimitRow> {

@@ -16,7 +16,7 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, aggregates, apis, kernel, overrides, ports, tls};
+use super::{Admin, Config, Errors, aggregates, apis, auth, kernel, overrides, ports, tls};
 use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
 use crate::model::Rate;
@@ -61,6 +61,7 @@ impl Compiler<'_> {
             listeners,
             timeouts: self.timeouts(raw.timeouts.as_ref()),
             bounds: self.bounds(raw.bounds.as_ref()),
+            auth: auth::bounds(self, raw.auth.as_ref()),
         };
         let mut limit = self.limit(raw.limit.as_ref().and_then(|limit| limit.client.as_ref()));
         if let Some(raw) = &raw.kernel {

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::Errors;
 use super::error::from_toml;
+use super::{Errors, auth};
 
 pub type Text = Option<Spanned<String>>;
 pub type Number = Option<Spanned<u64>>;
@@ -38,6 +38,7 @@ pub struct Raw {
     pub fleet: Any,
     pub timeouts: Option<Timeouts>,
     pub bounds: Option<Bounds>,
+    pub auth: Option<AuthBounds>,
     #[serde(default)]
     pub api: Vec<Spanned<Api>>,
 }
@@ -352,16 +353,22 @@ pub struct Respond {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    pub key: Option<KeyAuth>,
+    pub key: Option<Spanned<auth::key::Raw>>,
     pub jwt: Any,
     pub basic: Any,
+    pub hmac: Any,
     pub mtls: Any,
+    pub require: Text,
+    pub realm: Text,
 }
 
-#[derive(Debug, Deserialize)]
+/// `[auth]`.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyAuth {
-    pub file: Spanned<String>,
+pub struct AuthBounds {
+    pub refused_weight: Number,
+    pub waiting: Number,
+    pub wait: Text,
 }
 
 #[derive(Debug, Deserialize)]

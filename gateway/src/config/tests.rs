@@ -335,14 +335,14 @@ fn every_example_loads() {
 #[test]
 fn the_manual_knows_every_setting() {
     let manual = include_str!("../../../docs/configuration.md");
-    let source = include_str!("raw.rs");
+    let sources = [include_str!("raw.rs"), include_str!("auth/key.rs")];
     // In words of its own, or as a field of a row: `{ cert, key, ocsp }`.
     let told = |name: &str| {
         let in_row = |row: &str| row.split(',').any(|field| field.trim() == name);
         manual.contains(&format!("`{name}`"))
             || manual.split("`{").skip(1).filter_map(|rest| rest.split("}`").next()).any(in_row)
     };
-    for line in source.lines() {
+    for line in sources.into_iter().flat_map(str::lines) {
         let Some(field) = line.trim().strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) else {
             continue;
         };

@@ -33,6 +33,13 @@ impl ClientLimit {
         Some((name, rate.as_ref()?))
     }
 
+    /// Takes `n` requests from the client at `address`, whether they conform or not.
+    pub fn debit(&self, plane: &Plane, client: Client, address: IpAddr, n: u64, now_ns: u64) {
+        if let Some((_, rate)) = self.of(address).filter(|_| n > 0) {
+            plane.debit(client, &rate.limit(), n, now_ns);
+        }
+    }
+
     /// Takes one request from the client at `address`, or says why not. A client that this worker knows to be
     /// denied is answered from `denied`, without asking the plane.
     pub fn charge(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Forwarding, Rate, Shaping};
+use super::{Auth, Forwarding, Rate, Shaping};
 
 /// Everything that is served: the one list a snapshot is built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,19 +84,6 @@ pub struct StaticAnswer {
     pub status: u16,
     pub body: Arc<str>,
     pub content_type: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// API keys from a file, present there by SHA-256 only.
-    Key(Arc<[KeyRow]>),
-}
-
-/// A row of keys.toml.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRow {
-    pub name: Arc<str>,
-    pub sha256: [u8; 32],
 }
 
 /// A limit beside the client's.

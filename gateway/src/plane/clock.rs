@@ -7,6 +7,11 @@ pub fn now_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(nanoseconds).unwrap_or_default()
 }
 
+/// Seconds of Unix time, as of the last tick.
+pub fn unix_s() -> u64 {
+    clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map(nanoseconds).unwrap_or_default() / 1_000_000_000
+}
+
 /// Jiffies a second (CONFIG_HZ): the coarse clock's resolution is one tick.
 pub fn jiffies_hz() -> u64 {
     let tick_ns = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map(nanoseconds).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `trusted_proxies`, `[[listener]]`, `[timeouts]`, `[bounds]`.
+//! `trusted_proxies`, `[[listener]]`, `[timeouts]`, `[bounds]`, `[auth]`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::tls::{CertificateFacts, Tls};
+use crate::model::AuthBounds;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -16,6 +17,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     pub timeouts: Timeouts,
     pub bounds: Bounds,
+    pub auth: AuthBounds,
 }
 
 /// A socket that accepts clients, and what is spoken there.

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, Version};
 use tokio::time::timeout_at;
 
@@ -12,7 +13,7 @@ use super::body::{Body, RequestBody, Source};
 use super::client::{Identified, identify};
 use super::connection::{Connection, Peer};
 use super::dispatch::normalise;
-use super::filter::{Asked, Facts, Seen};
+use super::filter::{Asked, Facts, Presented, Seen, Session};
 use super::forward::{Forward, Hop, to_upstream, upstream_uri};
 use super::head;
 use super::http1::{Fields, asks_websocket};
@@ -21,8 +22,7 @@ use super::timer::{Deadline, Pace};
 
 use super::snapshot::{ServedAnswer, ServedApi, Snapshot};
 use super::told::Told;
-use crate::model::ClientKey;
-use crate::plane::now_ns as clock_ns;
+use crate::plane::{now_ns as clock_ns, unix_s};
 use crate::telemetry::metrics::ApiMetrics;
 
 /// Answers a request that came over a connection.
@@ -48,7 +48,7 @@ async fn dispatch_and_answer(
     snapshot: &Snapshot,
     from: &Identified,
     over: &Connection,
-    mut request: Request<Source>,
+    request: Request<Source>,
     now_ns: u64,
     told: &Told<'_>,
 ) -> Response<Body> {
@@ -57,26 +57,24 @@ async fn dispatch_and_answer(
         Ok(served) => served,
         Err(rejection) => return refuse(worker, &rejection, told),
     };
+    let (mut head, source) = request.into_parts();
     let asked = Asked {
-        method: request.method(),
-        uri: request.uri(),
-        headers: request.headers(),
+        method: &head.method,
+        uri: &head.uri,
+        headers: &head.headers,
         over,
         peer_is_trusted: from.peer_is_trusted,
     };
     let seen = served.chain.see(&asked);
     told.api(&served.api.name, &seen);
     let unanswered = Unanswered(Some(&served.metrics));
-    let passed = served.chain.before_auth(&asked);
-    let passed = match passed {
-        ControlFlow::Continue(()) => filter(worker, served, from, &mut request, now_ns),
-        ControlFlow::Break(_) => passed,
+    let exchange = Exchange { worker, snapshot, served, over, now_ns, told };
+    let passed = match served.chain.before_auth(&asked) {
+        ControlFlow::Continue(()) => exchange.filter(from, &mut head).await,
+        ControlFlow::Break(rejection) => ControlFlow::Break(rejection),
     };
     let mut response = match passed {
-        ControlFlow::Continue(()) => {
-            let exchange = Exchange { worker, snapshot, served, over, now_ns, told };
-            exchange.answer(from, &seen, request).await
-        }
+        ControlFlow::Continue(session) => exchange.answer(from, &seen, &session, head, source).await,
         ControlFlow::Break(rejection) => refuse(worker, &rejection, told),
     };
     served.chain.on_answer(&seen, response.headers_mut());
@@ -146,20 +144,7 @@ fn dispatch<'a>(snapshot: &'a Snapshot, request: &Request<Source>) -> Result<&'a
     }
 }
 
-/// The API's chain: who presents what credential, and what its limits say.
-fn filter(
-    worker: &Worker,
-    served: &ServedApi,
-    from: &Identified,
-    request: &mut Request<Source>,
-    now_ns: u64,
-) -> ControlFlow<Rejection> {
-    let client: ClientKey = from.client.key;
-    let facts = Facts { client, table: &worker.shared.rows, hasher: &worker.shared.hasher, now_ns };
-    served.chain.run(&facts, request.headers_mut())
-}
-
-/// A request that passed.
+/// A request that has an API.
 struct Exchange<'a> {
     worker: &'a Worker,
     snapshot: &'a Snapshot,
@@ -170,16 +155,63 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn answer(&self, from: &Identified, seen: &Seen, request: Request<Source>) -> Response<Body> {
+    /// The API's chain: who presents what credential, and what its limits say.
+    async fn filter(&self, from: &Identified, head: &mut Parts) -> ControlFlow<Rejection, Session> {
+        let Self { worker, served, over, now_ns, told, .. } = *self;
+        let client = from.client.key;
+        let facts = Facts { client, table: &worker.shared.rows, hasher: &worker.shared.hasher, now_ns };
+        let mut presented = Presented {
+            method: &head.method,
+            uri: &mut head.uri,
+            headers: &mut head.headers,
+            over,
+            client,
+            now_ns,
+            unix_s: unix_s(),
+        };
+        let session = match served.chain.authenticate(&mut presented).await {
+            ControlFlow::Continue(session) => session,
+            ControlFlow::Break(rejection) => {
+                self.charge_guess(from, &rejection);
+                return ControlFlow::Break(rejection);
+            }
+        };
+        told.session(&session);
+        served.chain.after_auth(&facts, &session)?;
+        ControlFlow::Continue(session)
+    }
+
+    /// A refused credential costs its client more than a request: who guesses is soon over its limit.
+    fn charge_guess(&self, from: &Identified, rejection: &Rejection) {
+        let Rejection::Auth(refusal) = rejection else { return };
+        let shared = &self.worker.shared;
+        let api = &self.served.api.name;
+        shared.metrics.auth_refused(api, refusal.scheme, refusal.reason.name()).inc();
+        if !refusal.reason.is_guess() || self.snapshot.allow.contains(from.address) {
+            return;
+        }
+        if let Some(limit) = &self.snapshot.client_limit {
+            let weight = self.snapshot.refused_weight;
+            limit.debit(&shared.plane, from.client, from.address, weight, self.now_ns);
+        }
+    }
+
+    async fn answer(
+        &self,
+        from: &Identified,
+        seen: &Seen,
+        session: &Session,
+        mut head: Parts,
+        source: Source,
+    ) -> Response<Body> {
         let Self { worker, snapshot, served, over, now_ns, told } = *self;
         let balance = match &served.answer {
             ServedAnswer::Respond(prepared) => return prepared.respond(),
             ServedAnswer::Redirect(moved) => {
-                return moved.respond(&upstream_uri(&served.api, "", request.uri()));
+                return moved.respond(&upstream_uri(&served.api, "", &head.uri));
             }
             ServedAnswer::Forward(balance) => balance,
         };
-        let (mut head, source) = request.into_parts();
         // A body would be the upgraded protocol's first bytes (RFC 9110 section 7.8): nobody sends one.
         let websocket = source.size_hint().exact() == Some(0) && asks_websocket(&head);
         if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok())
@@ -195,7 +227,7 @@ impl Exchange<'_> {
         if websocket {
             head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
-        served.chain.to_upstream(seen, &mut head.headers);
+        served.chain.to_upstream(seen, session, &mut head.headers);
         let pace = Pace::new(snapshot.timeouts.request_body_idle, snapshot.bounds.client_bytes_a_second);
         let body = RequestBody::new(source, served.api.body.within(snapshot.bounds.body_bytes), pace);
         let forward = Forward {
@@ -278,7 +310,7 @@ pub(super) fn count(worker: &Worker, rejection: &Rejection) {
         | Rejection::BodyTooLarge
         | Rejection::Expectation
         | Rejection::NoApi
-        | Rejection::Unauthorized
+        | Rejection::Auth(_)
         | Rejection::Limited(_)
         | Rejection::HttpsOnly(_)
         | Rejection::Preflight(_)

@@ -17,11 +17,14 @@ mod headers;
 mod request_id;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Method, Uri};
 
-use self::auth::{Auth, Session};
+pub use self::auth::Kept as KeptByAuth;
+pub(super) use self::auth::{Answer as AuthAnswer, AuthRefusal, Presented, Session};
+use self::auth::{Auth, Authenticated};
 use super::connection::Connection;
 use super::respond::Rejection;
 use crate::limit::Who;
@@ -97,10 +100,10 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub fn build(api: &Api, metrics: &Metrics) -> Self {
+    pub fn build(api: &Api, kept: &Arc<KeptByAuth>, metrics: &Metrics) -> Self {
         Self {
             before_auth: BEFORE_AUTH.iter().filter_map(|row| row(api)).collect(),
-            auth: Auth::build(api),
+            auth: Auth::build(api, kept),
             after_auth: AFTER_AUTH.iter().filter_map(|row| row(api, metrics)).collect(),
             to_upstream: TO_UPSTREAM.iter().filter_map(|row| row(api)).collect(),
             on_answer: ON_ANSWER.iter().filter_map(|row| row(api)).collect(),
@@ -122,13 +125,29 @@ impl Chain {
         self.before_auth.iter().try_for_each(|filter| filter.apply(asked))
     }
 
-    /// Auth, which takes the credential out of `headers`, so that no upstream sees it; and what follows it.
-    pub fn run(&self, facts: &Facts<'_>, headers: &mut HeaderMap) -> ControlFlow<Rejection> {
-        let session = self.auth.authenticate(headers)?;
-        self.after_auth.iter().try_for_each(|filter| filter.apply(facts, &session))
+    /// Auth, which takes the credential out of the request, so that no upstream sees it. Waits only where a
+    /// scheme has slow work to do.
+    pub async fn authenticate(&self, presented: &mut Presented<'_>) -> ControlFlow<Rejection, Session> {
+        let ended = match self.auth.authenticate(presented) {
+            Authenticated::Session(session) => return ControlFlow::Continue(session),
+            Authenticated::Refused(refusal) => return ControlFlow::Break(Rejection::Auth(refusal)),
+            Authenticated::Pending(pending) => pending.end().await,
+        };
+        match ended {
+            Ok(session) => ControlFlow::Continue(session),
+            Err((scheme, reason)) => {
+                ControlFlow::Break(Rejection::Auth(Box::new(self.auth.refusal(scheme, reason))))
+            }
+        }
     }
 
-    pub fn to_upstream(&self, seen: &Seen, headers: &mut HeaderMap) {
+    /// What follows auth.
+    pub fn after_auth(&self, facts: &Facts<'_>, session: &Session) -> ControlFlow<Rejection> {
+        self.after_auth.iter().try_for_each(|filter| filter.apply(facts, session))
+    }
+
+    pub fn to_upstream(&self, seen: &Seen, session: &Session, headers: &mut HeaderMap) {
+        auth::to_upstream(session, headers);
         self.to_upstream.iter().for_each(|filter| filter.apply(seen, headers));
     }
 
@@ -144,6 +163,6 @@ impl Chain {
 
 impl<'a> Facts<'a> {
     fn who(&self, session: &'a Session) -> Who<'a> {
-        Who { client: self.client, credential: session.credential() }
+        Who { client: self.client, credential: session.credential().map(|name| &**name) }
     }
 }

@@ -8,6 +8,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER
 use hyper::{HeaderMap, Response, StatusCode, Uri};
 
 use super::body::Body;
+use super::filter::{AuthAnswer, AuthRefusal};
 use super::ratelimit;
 use crate::model::{Redirect, Refusal, StaticAnswer};
 
@@ -29,8 +30,8 @@ pub(super) enum Rejection {
     Expectation,
     /// No API listens there.
     NoApi,
-    /// No credential, or one that nobody has.
-    Unauthorized,
+    /// No credential, or none that is good for this.
+    Auth(Box<AuthRefusal>),
     Limited(Box<Refusal>),
     /// Plain HTTP, where only https is served: the same place there.
     HttpsOnly(Box<HeaderValue>),
@@ -55,7 +56,11 @@ impl Rejection {
             Self::BodyTooLarge => "body_too_large",
             Self::Expectation => "expectation",
             Self::NoApi => "no_api",
-            Self::Unauthorized => "unauthorized",
+            Self::Auth(refusal) => match refusal.reason.answer() {
+                AuthAnswer::BadRequest | AuthAnswer::Absent | AuthAnswer::Unauthorized => "unauthorized",
+                AuthAnswer::Forbidden => "forbidden",
+                AuthAnswer::Unavailable => "auth_unavailable",
+            },
             Self::Limited(_) => "limited",
             Self::HttpsOnly(_) => "https_only",
             Self::Preflight(_) => "preflight",
@@ -201,11 +206,7 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
         Rejection::NoApi => {
             problem(StatusCode::NOT_FOUND, "Not found", "no API listens on this host and path")
         }
-        Rejection::Unauthorized => {
-            let mut response = problem(StatusCode::UNAUTHORIZED, "Unauthorized", "a known API key is needed");
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            response
-        }
+        Rejection::Auth(refusal) => unauthorized(refusal),
         Rejection::Limited(refusal) => limited(refusal),
         Rejection::HttpsOnly(location) => {
             redirect(StatusCode::PERMANENT_REDIRECT, HeaderValue::clone(location))
@@ -221,6 +222,29 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
             problem(StatusCode::FORBIDDEN, "Forbidden", "a client certificate is needed here")
         }
     }
+}
+
+/// Says what is needed, never how near a guess was. RFC 9110 sections 15.5.2 and 15.5.4, RFC 6750 section 3.1.
+fn unauthorized(refusal: &AuthRefusal) -> Response<Body> {
+    let mut response = match refusal.reason.answer() {
+        AuthAnswer::BadRequest => {
+            problem(StatusCode::BAD_REQUEST, "Bad request", "bring one credential, and bring it once")
+        }
+        AuthAnswer::Absent => {
+            problem(StatusCode::UNAUTHORIZED, "Unauthorized", "a credential is needed here")
+        }
+        AuthAnswer::Unauthorized => {
+            problem(StatusCode::UNAUTHORIZED, "Unauthorized", "this credential is not good here")
+        }
+        AuthAnswer::Forbidden => {
+            problem(StatusCode::FORBIDDEN, "Forbidden", "this credential does not allow it")
+        }
+        AuthAnswer::Unavailable => return overloaded("credentials cannot be checked now"),
+    };
+    for challenge in &refusal.challenges {
+        response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
+    }
+    response
 }
 
 impl Moved {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 
 use super::dispatch::Routes;
-use super::filter::Chain;
+use super::filter::{Chain, KeptByAuth};
 use super::forward::{Balance, UpstreamFacts, Upstreams};
 use super::respond::{Moved, Prepared};
 use super::{Bounds, Config, Listener, Timeouts};
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub(super) allow: PrefixSet,
     pub(super) timeouts: Timeouts,
     pub(super) bounds: Bounds,
+    /// Requests that a refused credential costs its client, besides its own.
+    pub(super) refused_weight: u64,
 }
 
 /// An API with what its requests need.
@@ -59,9 +61,11 @@ impl Snapshot {
         allow: PrefixSet,
         limit: &limit::Config,
         upstreams: &Upstreams,
+        kept: &Arc<KeptByAuth>,
         metrics: &Metrics,
     ) -> Self {
-        let apis = catalog.apis.iter().map(|api| ServedApi::build(api, upstreams, metrics)).collect();
+        kept.publish(proxy.auth);
+        let apis = catalog.apis.iter().map(|api| ServedApi::build(api, upstreams, kept, metrics)).collect();
         Self {
             routes: Routes::build(&catalog.apis),
             apis,
@@ -72,6 +76,7 @@ impl Snapshot {
             allow,
             timeouts: proxy.timeouts,
             bounds: proxy.bounds,
+            refused_weight: u64::from(proxy.auth.refused_weight),
         }
     }
 
@@ -111,7 +116,7 @@ impl Snapshot {
 }
 
 impl ServedApi {
-    fn build(api: &Arc<Api>, upstreams: &Upstreams, metrics: &Metrics) -> Self {
+    fn build(api: &Arc<Api>, upstreams: &Upstreams, kept: &Arc<KeptByAuth>, metrics: &Metrics) -> Self {
         let answer = match &api.answer {
             Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
             Answer::Redirect(redirect) => ServedAnswer::Redirect(Moved::new(redirect)),
@@ -121,7 +126,7 @@ impl ServedApi {
         };
         Self {
             api: Arc::clone(api),
-            chain: Chain::build(api, metrics),
+            chain: Chain::build(api, kept, metrics),
             answer,
             metrics: metrics.api(&api.name),
         }

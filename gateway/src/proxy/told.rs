@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::{Method, Request, Response};
 
-use super::filter::Seen;
+use super::filter::{Seen, Session};
 use super::respond::{Fault, Rejection};
 use crate::plane::now_ns;
 use crate::telemetry::access_log::{AccessLog, Line, PATH_BYTES_MAX};
@@ -26,7 +26,10 @@ struct Inner<'a> {
     api: RefCell<Option<Arc<str>>>,
     upstream: RefCell<Option<Arc<str>>>,
     id: RefCell<Option<Box<str>>>,
+    credential: RefCell<Option<Arc<str>>>,
     why: Cell<Option<&'static str>>,
+    /// Scheme and reason.
+    auth: Cell<Option<(&'static str, &'static str)>>,
     attempts: Cell<u32>,
 }
 
@@ -41,7 +44,9 @@ impl<'a> Told<'a> {
             api: RefCell::default(),
             upstream: RefCell::default(),
             id: RefCell::default(),
+            credential: RefCell::default(),
             why: Cell::default(),
+            auth: Cell::default(),
             attempts: Cell::default(),
         }))
     }
@@ -60,8 +65,17 @@ impl<'a> Told<'a> {
     }
 
     pub fn refused(&self, rejection: &Rejection) {
+        let Some(inner) = &self.0 else { return };
+        inner.why.set(Some(rejection.name()));
+        if let Rejection::Auth(refusal) = rejection {
+            inner.auth.set(Some((refusal.scheme, refusal.reason.name())));
+        }
+    }
+
+    /// Auth was passed.
+    pub fn session(&self, session: &Session) {
         if let Some(inner) = &self.0 {
-            inner.why.set(Some(rejection.name()));
+            inner.credential.replace(session.credential().cloned());
         }
     }
 
@@ -89,7 +103,9 @@ impl Inner<'_> {
             method: self.method.as_str().into(),
             path: self.path,
             status,
+            credential: self.credential.into_inner(),
             why: self.why.get(),
+            auth: self.auth.get(),
             upstream: self.upstream.into_inner(),
             attempts: self.attempts.get(),
             id: self.id.into_inner(),

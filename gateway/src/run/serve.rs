@@ -24,7 +24,7 @@ use crate::plane::{
     Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, capacity_of_aggregates, fresh_seed,
     now_ns,
 };
-use crate::proxy::{self, Shared, SharedParts, Snapshot, Upstreams};
+use crate::proxy::{self, KeptByAuth, Shared, SharedParts, Snapshot, Upstreams};
 use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
 use weir_ebpf::abi::{AGGREGATES_MIN, flags};
@@ -188,12 +188,14 @@ fn shared(
     let Outlets { metrics, access_log, offenders } = outlets;
     let upstreams = Arc::new(Upstreams::default());
     upstreams.learn(names.addresses_by_name());
+    let auth = Arc::<KeptByAuth>::default();
     Arc::new(Shared::new(SharedParts {
-        snapshot: snapshot(config, additions, &upstreams, &metrics),
+        snapshot: snapshot(config, additions, &upstreams, &auth, &metrics),
         plane: Arc::new(Plane::new(charge, config.kernel.clients)),
         bans,
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
         upstreams,
+        auth,
         access_log,
         metrics,
         prove_by_accept: facts.proof == "accept",
@@ -222,7 +224,7 @@ fn reloader(
     };
     let data = move |config: &Config, additions: &Additions| {
         shared.shedder.publish(config.limit.shed.clone());
-        shared.publish(snapshot(config, additions, &shared.upstreams, &shared.metrics));
+        shared.publish(snapshot(config, additions, &shared.upstreams, &shared.auth, &shared.metrics));
         warn_of_expired(config);
     };
     let lease = move |length: Option<Duration>| {
@@ -266,9 +268,15 @@ pub fn unix_time_s() -> i64 {
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
-fn snapshot(config: &Config, additions: &Additions, upstreams: &Upstreams, metrics: &Metrics) -> Snapshot {
-    let allow = config.kernel.allowed().chain(additions.allow.iter().copied());
-    Snapshot::build(&config.catalog, &config.proxy, PrefixSet::of(allow), &config.limit, upstreams, metrics)
+fn snapshot(
+    config: &Config,
+    additions: &Additions,
+    upstreams: &Upstreams,
+    auth: &Arc<KeptByAuth>,
+    metrics: &Metrics,
+) -> Snapshot {
+    let allow = PrefixSet::of(config.kernel.allowed().chain(additions.allow.iter().copied()));
+    Snapshot::build(&config.catalog, &config.proxy, allow, &config.limit, upstreams, auth, metrics)
 }
 
 /// Before the sandbox, which has no way to write elsewhere.

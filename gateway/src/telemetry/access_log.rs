@@ -58,6 +58,10 @@ pub struct Line {
     pub status: u16,
     /// Why the answer is ours: a rejection's or a fault's name.
     pub why: Option<&'static str>,
+    /// Name of the credential that passed; never what was presented.
+    pub credential: Option<Arc<str>>,
+    /// Scheme and reason where auth refused.
+    pub auth: Option<(&'static str, &'static str)>,
     /// Who answered, or failed last.
     pub upstream: Option<Arc<str>>,
     pub attempts: u32,
@@ -167,6 +171,9 @@ impl Line {
         for (name, value) in [
             ("api", self.api.as_deref()),
             ("reason", self.why),
+            ("auth_scheme", self.auth.map(|(scheme, _)| scheme)),
+            ("auth_reason", self.auth.map(|(_, reason)| reason)),
+            ("credential", self.credential.as_deref()),
             ("upstream", self.upstream.as_deref()),
             ("request_id", self.id.as_deref()),
         ] {
@@ -228,6 +235,8 @@ mod tests {
             path: path.into(),
             status: 502,
             why: Some("connect_failed"),
+            credential: None,
+            auth: None,
             upstream: Some("a/127.0.0.1:80".into()),
             attempts: 2,
             id: None,

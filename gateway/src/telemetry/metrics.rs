@@ -28,6 +28,7 @@ pub struct Metrics {
     connections_closed: Family<ReasonLabel, Counter>,
     malformed: Family<ReasonLabel, Counter>,
     refusals: Family<LimitLabel, Counter>,
+    auth_refused: Family<AuthLabel, Counter>,
     requests: Family<RequestLabel, Counter>,
     durations: Family<ApiLabel, Histogram, fn() -> Histogram>,
     upstream_faults: Family<FaultLabel, Counter>,
@@ -76,6 +77,13 @@ struct LimitLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthLabel {
+    api: String,
+    scheme: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ApiLabel {
     api: String,
 }
@@ -113,6 +121,7 @@ impl Default for Metrics {
             connections_closed: Family::default(),
             malformed: Family::default(),
             refusals: Family::default(),
+            auth_refused: Family::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(duration_buckets),
             upstream_faults: Family::default(),
@@ -143,6 +152,11 @@ impl Default for Metrics {
         );
         registry.register("http_malformed", "Malformed requests, by reason", metrics.malformed.clone());
         registry.register("refusals", "Requests refused with 429, by limit", metrics.refusals.clone());
+        registry.register(
+            "auth_refused",
+            "Requests that auth refused, by API, scheme and reason",
+            metrics.auth_refused.clone(),
+        );
         registry.register("requests", "Requests answered, by API and status class", metrics.requests.clone());
         registry.register(
             "request_duration_seconds",
@@ -225,6 +239,11 @@ impl Metrics {
     /// Refusals of the limit `name`.
     pub fn refusals(&self, name: &str) -> Counter {
         self.refusals.get_or_create_owned(&LimitLabel { limit: name.to_owned() })
+    }
+
+    /// Requests to `api` that auth refused.
+    pub fn auth_refused(&self, api: &str, scheme: &'static str, reason: &'static str) -> Counter {
+        self.auth_refused.get_or_create_owned(&AuthLabel { api: api.to_owned(), scheme, reason })
     }
 
     /// Connections that we refused or ended for `reason`.

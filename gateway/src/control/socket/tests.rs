@@ -69,6 +69,7 @@ fn parts(file: &Path) -> Parts {
     let metrics = Metrics::default();
     let (offenders, _) = tokio::sync::mpsc::channel(1);
     let upstreams = Arc::new(Upstreams::default());
+    let auth = Arc::<crate::proxy::KeptByAuth>::default();
     let shared = Shared::new(SharedParts {
         snapshot: Snapshot::build(
             &config.catalog,
@@ -76,12 +77,14 @@ fn parts(file: &Path) -> Parts {
             PrefixSet::default(),
             &config.limit,
             &upstreams,
+            &auth,
             &metrics,
         ),
         plane: Arc::new(Plane::new(None, 4_096)),
         bans: Arc::new(Bans::in_process(8)),
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
         upstreams,
+        auth,
         access_log: None,
         metrics,
         prove_by_accept: false,

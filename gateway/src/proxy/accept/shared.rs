@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::limit::{Shedder, TABLE_ENTRIES};
 use crate::plane::{Bans, Plane, Table};
+use crate::proxy::filter::KeptByAuth;
 use crate::proxy::forward::{Addresses, Upstreams};
 use crate::proxy::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
@@ -20,6 +21,7 @@ pub struct Shared {
     pub bans: Arc<Bans>,
     pub shedder: Arc<Shedder>,
     pub upstreams: Arc<Upstreams>,
+    pub auth: Arc<KeptByAuth>,
     pub access_log: Option<AccessLog>,
     pub metrics: Metrics,
     /// Words of the APIs' limits.
@@ -41,6 +43,7 @@ pub struct SharedParts {
     pub bans: Arc<Bans>,
     pub shedder: Arc<Shedder>,
     pub upstreams: Arc<Upstreams>,
+    pub auth: Arc<KeptByAuth>,
     pub access_log: Option<AccessLog>,
     pub metrics: Metrics,
     /// The kernel plane has no other way to see handshakes.
@@ -49,14 +52,24 @@ pub struct SharedParts {
 
 impl Shared {
     pub fn new(parts: SharedParts) -> Self {
-        let SharedParts { snapshot, plane, bans, shedder, upstreams, access_log, metrics, prove_by_accept } =
-            parts;
+        let SharedParts {
+            snapshot,
+            plane,
+            bans,
+            shedder,
+            upstreams,
+            auth,
+            access_log,
+            metrics,
+            prove_by_accept,
+        } = parts;
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             plane,
             bans,
             shedder,
             upstreams,
+            auth,
             access_log,
             metrics,
             rows: Table::new(TABLE_ENTRIES),

@@ -1,54 +1,200 @@
-//! Who presents a credential: the schemes, and the session that proves one passed.
+//! Who presents a credential: the schemes in the order in which the API names them, and the session that
+//! proves one passed. Knows no limits and no grants; those are filters behind it.
+
+#![expect(dead_code, reason = "schemes that read a certificate, wait, or expire are being added")]
+
+mod bounds;
+
+mod challenge;
+
+mod identity;
 
 mod key;
 
-use std::ops::ControlFlow;
+mod pending;
+
+mod presented;
+
+mod reason;
+
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
 
-use crate::model::{self, Api};
-use crate::proxy::respond::Rejection;
+pub use self::bounds::Kept;
+pub(in crate::proxy) use self::identity::{Identity, Session};
+pub(in crate::proxy) use self::pending::Pending;
+pub(in crate::proxy) use self::presented::Presented;
+pub(in crate::proxy) use self::reason::{Answer, AuthRefusal, Reason};
+use crate::model::{Api, AuthScheme, Require};
 
-/// Proof that auth was passed; made in this module only.
-pub(in crate::proxy) struct Session {
-    credential: Option<Arc<str>>,
-}
+/// A kind of authentication at one API, built at publish. What is hot answers at once and allocates
+/// nothing; [`Verdict::Wait`] is for what is cold: a hash that is slow on purpose, a key set to be fetched.
+trait Scheme: Send + Sync {
+    /// Label of metrics and word of logs.
+    fn name(&self) -> &'static str;
 
-impl Session {
-    /// Name of the credential; None at an API without auth.
-    pub fn credential(&self) -> Option<&str> {
-        self.credential.as_deref()
+    /// Looks for its credential and judges it; a credential that passes is taken out of the request, unless
+    /// the API's settings leave it to the upstream.
+    fn authenticate(&self, presented: &mut Presented<'_>) -> Verdict;
+
+    /// What WWW-Authenticate says of it, `why` where it was this scheme that refused.
+    fn challenge(&self, why: Option<Reason>) -> Option<HeaderValue>;
+
+    /// Fields that its identities may set towards the upstream: taken off whatever a client sends.
+    fn upstream_headers(&self) -> &[HeaderName] {
+        &[]
     }
 }
 
-/// A kind of authentication: takes its credential out of the headers and names whose it is.
-trait Scheme: Send + Sync {
-    fn authenticate(&self, headers: &mut HeaderMap) -> Option<Arc<str>>;
+/// What a scheme finds.
+enum Verdict {
+    /// No credential of this kind, by its form: the next scheme is asked.
+    Absent,
+    Pass(Arc<Identity>),
+    Refused(Reason),
+    /// Slow work decides; polled on the request's own task, within [`model::AuthBounds`].
+    Wait(Waiting),
 }
 
-/// A scheme's row: from an API's settings to the scheme, or to none.
-type Row = fn(&model::Auth) -> Option<Box<dyn Scheme>>;
+/// Ends with who it is, or why not. Holds nothing of the request.
+type Waiting = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Reason>>>>;
 
-/// Each knows its own settings.
+/// What schemes are built from besides their own settings.
+struct Site<'a> {
+    realm: &'a str,
+    /// What outlives a snapshot: caches, pools, permits.
+    kept: &'a Arc<Kept>,
+    /// Whether another scheme of this API reads `Authorization: Bearer` too.
+    shares_bearer: bool,
+}
+
+/// A scheme's row: from its settings to the scheme, or to none where the settings are another's.
+type Row = fn(&AuthScheme, &Site<'_>) -> Option<Box<dyn Scheme>>;
+
 const SCHEMES: [Row; 1] = [key::row];
 
-/// An API's scheme, or none.
+/// An API's schemes; none where anybody may pass.
 pub(super) struct Auth {
-    scheme: Option<Box<dyn Scheme>>,
+    schemes: Vec<Box<dyn Scheme>>,
+    require: Require,
+    kept: Arc<Kept>,
+    /// Of all schemes.
+    upstream_headers: Vec<HeaderName>,
+}
+
+/// What auth says at once.
+pub(in crate::proxy) enum Authenticated {
+    Session(Session),
+    Refused(Box<AuthRefusal>),
+    /// To be awaited; only where a scheme waits.
+    Pending(Box<Pending>),
 }
 
 impl Auth {
-    pub fn build(api: &Api) -> Self {
-        let scheme = api.auth.as_ref().and_then(|auth| SCHEMES.iter().find_map(|row| row(auth)));
-        Self { scheme }
+    pub fn build(api: &Api, kept: &Arc<Kept>) -> Self {
+        let (settings, require) =
+            api.auth.as_ref().map_or((&[][..], Require::Any), |auth| (auth.schemes.as_slice(), auth.require));
+        let realm = api.auth.as_ref().map_or("", |auth| &auth.realm);
+        let n_bearers = settings.iter().filter(|one| one.reads_bearer()).count();
+        let site = Site { realm, kept, shares_bearer: n_bearers > 1 };
+        let scheme = |one| SCHEMES.iter().find_map(|row| row(one, &site));
+        let schemes: Vec<_> = settings.iter().filter_map(scheme).collect();
+        let upstream_headers = schemes.iter().flat_map(|one| one.upstream_headers()).cloned().collect();
+        Self { schemes, require, kept: Arc::clone(kept), upstream_headers }
     }
 
-    pub fn authenticate(&self, headers: &mut HeaderMap) -> ControlFlow<Rejection, Session> {
-        let Some(scheme) = &self.scheme else { return ControlFlow::Continue(Session { credential: None }) };
-        match scheme.authenticate(headers) {
-            Some(name) => ControlFlow::Continue(Session { credential: Some(name) }),
-            None => ControlFlow::Break(Rejection::Unauthorized),
+    /// Whether anybody passes without a credential.
+    pub fn is_open(&self) -> bool {
+        self.schemes.is_empty()
+    }
+
+    pub fn authenticate(&self, presented: &mut Presented<'_>) -> Authenticated {
+        if self.is_open() {
+            return Authenticated::Session(Session::anonymous());
         }
+        for name in &self.upstream_headers {
+            presented.headers.remove(name);
+        }
+        match self.require {
+            Require::Any => self.any(presented),
+            Require::All => self.all(presented),
+        }
+    }
+
+    /// The first scheme whose credential is there decides.
+    fn any(&self, presented: &mut Presented<'_>) -> Authenticated {
+        for scheme in &self.schemes {
+            match scheme.authenticate(presented) {
+                Verdict::Absent => {}
+                Verdict::Pass(identity) => return Authenticated::Session(Session::of(identity)),
+                Verdict::Refused(reason) => return self.refused(&**scheme, reason),
+                Verdict::Wait(waiting) => return self.waits(None, vec![(&**scheme, waiting)]),
+            }
+        }
+        self.refuse(NO_SCHEME, Reason::Absent)
+    }
+
+    /// Every scheme must pass; the first gives the identity.
+    fn all(&self, presented: &mut Presented<'_>) -> Authenticated {
+        let (mut first, mut waits) = (None, Vec::new());
+        for scheme in &self.schemes {
+            match scheme.authenticate(presented) {
+                Verdict::Absent => return self.refused(&**scheme, Reason::Absent),
+                Verdict::Refused(reason) => return self.refused(&**scheme, reason),
+                Verdict::Pass(identity) if first.is_none() && waits.is_empty() => first = Some(identity),
+                Verdict::Pass(_) => {}
+                Verdict::Wait(waiting) => waits.push((&**scheme, waiting)),
+            }
+        }
+        match first {
+            Some(identity) if waits.is_empty() => Authenticated::Session(Session::of(identity)),
+            first => self.waits(first, waits),
+        }
+    }
+
+    fn refused(&self, scheme: &dyn Scheme, reason: Reason) -> Authenticated {
+        self.refuse(scheme.name(), reason)
+    }
+
+    fn refuse(&self, scheme: &'static str, reason: Reason) -> Authenticated {
+        Authenticated::Refused(Box::new(self.refusal(scheme, reason)))
+    }
+
+    /// A refusal with the challenges of every scheme, each once.
+    pub fn refusal(&self, scheme: &'static str, reason: Reason) -> AuthRefusal {
+        let mut challenges: Vec<HeaderValue> = Vec::new();
+        for one in &self.schemes {
+            let why = (one.name() == scheme).then_some(reason);
+            if reason.answer() == Answer::Forbidden && why.is_none() {
+                continue;
+            }
+            if let Some(challenge) = one.challenge(why).filter(|challenge| !challenges.contains(challenge)) {
+                challenges.push(challenge);
+            }
+        }
+        AuthRefusal { scheme, reason, challenges }
+    }
+
+    fn waits(&self, first: Option<Arc<Identity>>, waits: Vec<(&dyn Scheme, Waiting)>) -> Authenticated {
+        let waits = waits.into_iter().map(|(scheme, waiting)| (scheme.name(), waiting)).collect();
+        match self.kept.admit() {
+            Some(permit) => Authenticated::Pending(Box::new(Pending::new(first, waits, permit))),
+            None => self.refuse(NO_SCHEME, Reason::Busy),
+        }
+    }
+}
+
+/// The `scheme` of a refusal that no scheme made.
+const NO_SCHEME: &str = "none";
+
+/// Puts what the identity says into a request that goes to the upstream.
+pub(super) fn to_upstream(session: &Session, headers: &mut HeaderMap) {
+    let Some(identity) = session.identity() else { return };
+    for (name, value) in &identity.headers {
+        headers.insert(name, value.clone());
     }
 }

@@ -101,6 +101,8 @@ fn every_request_has_a_line_that_says_what_became_of_it() {
         has("reason", reason.map(quoted));
         has("upstream", upstream.map(|name| quoted(name)));
         has("attempts", attempts.map(|count: u32| count.to_string()));
+        has("auth_scheme", (api == Some("keyed")).then(|| quoted("none")));
+        has("auth_reason", (api == Some("keyed")).then(|| quoted("absent")));
         has("request_id", (api == Some("both")).then(|| "\"".to_owned()));
     }
 }

@@ -16,7 +16,7 @@ use crate::limit::{Offender, Shedder};
 use crate::model;
 use crate::model::PrefixSet;
 use crate::plane::{BanReason, Bans, Plane, now_ns};
-use crate::proxy::{Shared, SharedParts, Snapshot, Upstreams, check_upstreams, worker};
+use crate::proxy::{KeptByAuth, Shared, SharedParts, Snapshot, Upstreams, check_upstreams, worker};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -50,14 +50,16 @@ impl Gateway {
         let config = config(top, text);
         let metrics = Metrics::default();
         let upstreams = Arc::new(Upstreams::default());
+        let auth = Arc::<KeptByAuth>::default();
         let bans = Arc::new(Bans::in_process(64));
         let (sender, offenders) = mpsc::channel(16);
         let shared = Arc::new(Shared::new(SharedParts {
-            snapshot: snapshot(&config, &upstreams, &metrics),
+            snapshot: snapshot(&config, &upstreams, &auth, &metrics),
             plane: Arc::new(Plane::new(None, 4_096)),
             bans: Arc::clone(&bans),
             shedder: Arc::new(Shedder::new(config.limit.shed.clone(), sender)),
             upstreams,
+            auth,
             access_log,
             metrics,
             prove_by_accept: false,
@@ -89,7 +91,7 @@ impl Gateway {
     pub fn reload(&self, text: &str) {
         let config = config("", text);
         let shared = &self.shared;
-        shared.publish(snapshot(&config, &shared.upstreams, &shared.metrics));
+        shared.publish(snapshot(&config, &shared.upstreams, &shared.auth, &shared.metrics));
     }
 
     pub fn connect(&self) -> Option<TcpStream> {
@@ -172,9 +174,9 @@ fn config(top: &str, text: &str) -> Config {
     config::parse(&text, &folder.path().join("weir.toml"), Path::new("s")).unwrap()
 }
 
-fn snapshot(config: &Config, upstreams: &Upstreams, metrics: &Metrics) -> Snapshot {
+fn snapshot(config: &Config, upstreams: &Upstreams, auth: &Arc<KeptByAuth>, metrics: &Metrics) -> Snapshot {
     let allow = PrefixSet::of(config.kernel.allowed());
-    Snapshot::build(&config.catalog, &config.proxy, allow, &config.limit, upstreams, metrics)
+    Snapshot::build(&config.catalog, &config.proxy, allow, &config.limit, upstreams, auth, metrics)
 }
 
 pub struct Running(TcpStream);

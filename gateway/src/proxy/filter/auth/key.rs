@@ -3,52 +3,77 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, HeaderName};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::Scheme;
-use crate::model::{Auth, KeyRow};
+use super::challenge::Challenge;
+use super::presented::{Single, behind_scheme, looks_like_jws};
+use super::{Identity, Presented, Reason, Scheme, Site, Verdict};
+use crate::model::AuthScheme;
 
+const NAME: &str = "key";
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Rows by the first eight bytes of the digest; the rest is compared in constant time.
 struct Keys {
-    by_prefix: HashMap<u64, Vec<KeyRow>>,
+    by_prefix: HashMap<u64, Vec<Known>>,
+    challenge: Challenge,
+    /// What looks like a JWT is left to the scheme that reads those.
+    leaves_jws: bool,
 }
 
-pub(super) fn row(auth: &Auth) -> Option<Box<dyn Scheme>> {
-    let Auth::Key(rows) = auth;
-    let mut by_prefix: HashMap<u64, Vec<KeyRow>> = HashMap::new();
-    for row in rows.iter() {
-        by_prefix.entry(prefix(&row.sha256)).or_default().push(row.clone());
+struct Known {
+    sha256: [u8; 32],
+    identity: Arc<Identity>,
+}
+
+pub(super) fn row(settings: &AuthScheme, site: &Site<'_>) -> Option<Box<dyn Scheme>> {
+    let AuthScheme::Key(settings) = settings;
+    let mut by_prefix: HashMap<u64, Vec<Known>> = HashMap::new();
+    for row in settings.rows.iter() {
+        let identity =
+            Arc::new(Identity { name: Arc::clone(&row.name), scheme: NAME, ..Identity::default() });
+        by_prefix.entry(prefix(&row.sha256)).or_default().push(Known { sha256: row.sha256, identity });
     }
-    Some(Box::new(Keys { by_prefix }))
+    let challenge = Challenge::bearer(site.realm, "");
+    Some(Box::new(Keys { by_prefix, challenge, leaves_jws: site.shares_bearer }))
 }
 
 impl Scheme for Keys {
-    fn authenticate(&self, headers: &mut HeaderMap) -> Option<Arc<str>> {
-        let name = if headers.contains_key(X_API_KEY) { X_API_KEY } else { AUTHORIZATION };
-        let found = {
-            let mut lines = headers.get_all(&name).iter();
-            let presented = lines.next()?.as_bytes();
-            if lines.next().is_some() {
-                return None;
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn authenticate(&self, presented: &mut Presented<'_>) -> Verdict {
+        for (name, read) in PLACES {
+            let line = match presented.single(&name) {
+                Ok(Single::None) => continue,
+                Ok(Single::One(line)) => line,
+                Err(reason) => return Verdict::Refused(reason),
+            };
+            let Some(key) = read(line) else { continue };
+            if self.leaves_jws && name == AUTHORIZATION && looks_like_jws(key) {
+                continue;
             }
-            self.find(bare_key(presented))?
-        };
-        headers.remove(&name);
-        Some(found)
+            let Some(identity) = self.find(key) else { return Verdict::Refused(Reason::Unknown) };
+            presented.headers.remove(&name);
+            return Verdict::Pass(identity);
+        }
+        Verdict::Absent
+    }
+
+    fn challenge(&self, why: Option<Reason>) -> Option<HeaderValue> {
+        Some(self.challenge.of(why))
     }
 }
 
 impl Keys {
-    fn find(&self, key: &[u8]) -> Option<Arc<str>> {
+    fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
         let digest: [u8; 32] = Sha256::digest(key).into();
         let rows = self.by_prefix.get(&prefix(&digest))?;
         let row = rows.iter().find(|row| bool::from(row.sha256.ct_eq(&digest)))?;
-        Some(Arc::clone(&row.name))
+        Some(Arc::clone(&row.identity))
     }
 }
 
@@ -56,11 +81,17 @@ fn prefix(digest: &[u8; 32]) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Without the scheme's name, which RFC 9110 section 11.1 compares in any case.
-fn bare_key(presented: &[u8]) -> &[u8] {
-    const BEARER: &[u8] = b"bearer ";
-    match presented.split_at_checked(BEARER.len()) {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case(BEARER) => key.trim_ascii(),
-        _ => presented.trim_ascii(),
-    }
+type Read = fn(&HeaderValue) -> Option<&[u8]>;
+
+/// In the order in which they are looked at.
+const PLACES: [(HeaderName, Read); 2] = [(X_API_KEY, whole), (AUTHORIZATION, bearer_or_bare)];
+
+fn whole(line: &HeaderValue) -> Option<&[u8]> {
+    Some(line.as_bytes().trim_ascii())
+}
+
+/// Behind `Bearer`, or all of it where it names no scheme.
+fn bearer_or_bare(line: &HeaderValue) -> Option<&[u8]> {
+    let line = line.as_bytes();
+    behind_scheme(line, "Bearer").or_else(|| (!line.contains(&b' ')).then_some(line))
 }

@@ -1,0 +1,71 @@
+//! `auth` of an API, a file for each scheme, and `[auth]`.
+
+pub(super) mod key;
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::compile::Compiler;
+use super::raw;
+use crate::model::{Auth, AuthBounds, AuthScheme, Require};
+
+/// Requests that wait take a task's worth of memory each.
+const WAITING_MAX: u64 = 1 << 16;
+
+pub(super) fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>, api: &str) -> Option<Auth> {
+    const REQUIRE: [(&str, Require); 2] = [("any", Require::Any), ("all", Require::All)];
+    let raw = spanned.get_ref();
+    for (scheme, name) in
+        [(&raw.jwt, "`jwt`"), (&raw.basic, "`basic`"), (&raw.hmac, "`hmac`"), (&raw.mtls, "`mtls`")]
+    {
+        compiler.unsupported(scheme, name);
+    }
+    let require = compiler.word(&raw.require, "require", &REQUIRE).unwrap_or_default();
+    let realm = realm(compiler, &raw.realm).unwrap_or(api).into();
+    let mut schemes = schemes(compiler, raw);
+    if schemes.is_empty()
+        && raw.jwt.is_none()
+        && raw.basic.is_none()
+        && raw.hmac.is_none()
+        && raw.mtls.is_none()
+    {
+        let message = "`auth` names a scheme, as in { key = { file = \"keys.toml\" } }";
+        compiler.findings.at(spanned.span(), message);
+    }
+    // The order in the file is the order in which they are asked.
+    schemes.sort_by_key(|(place, _)| place.start);
+    let schemes = schemes.into_iter().filter_map(|(_, scheme)| scheme).collect();
+    Some(Auth { schemes, require, realm })
+}
+
+type Placed = (Range<usize>, Option<AuthScheme>);
+
+/// A line for each scheme: None is one whose mistakes were noted.
+fn schemes(compiler: &mut Compiler<'_>, raw: &raw::Auth) -> Vec<Placed> {
+    let mut schemes = Vec::new();
+    if let Some(raw) = &raw.key {
+        schemes.push((raw.span(), key::compile(compiler, raw.get_ref()).map(AuthScheme::Key)));
+    }
+    schemes
+}
+
+fn realm<'a>(compiler: &mut Compiler<'_>, raw: &'a raw::Text) -> Option<&'a str> {
+    let raw = raw.as_ref()?;
+    let realm = raw.get_ref();
+    if realm.is_empty() || !realm.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        compiler.findings.at(raw.span(), "`realm` is printable ASCII");
+    }
+    Some(realm)
+}
+
+/// `[auth]`.
+pub(super) fn bounds(compiler: &mut Compiler<'_>, raw: Option<&raw::AuthBounds>) -> AuthBounds {
+    let mut bounds = AuthBounds::default();
+    let Some(raw) = raw else { return bounds };
+    let weight = compiler.within(&raw.refused_weight, "refused_weight", 0..=AuthBounds::WEIGHT_MAX);
+    bounds.refused_weight = weight.unwrap_or(bounds.refused_weight);
+    bounds.waiting = compiler.within(&raw.waiting, "waiting", 1..=WAITING_MAX).unwrap_or(bounds.waiting);
+    bounds.wait = raw.wait.as_ref().and_then(|wait| compiler.time(wait)).unwrap_or(bounds.wait);
+    bounds
+}
