@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -26,6 +27,8 @@ use crate::telemetry::access_log::{self, To};
 const WORKERS_MAX: u64 = 1_024;
 /// A line takes up to 1.25 KiB.
 const ACCESS_LOG_LINES_MAX: u64 = 1 << 20;
+/// It goes with every request.
+const PSEUDONYM_BYTES_MAX: usize = 64;
 const STREAMS_MAX: u64 = 1_000;
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=16 << 20;
 
@@ -58,6 +61,7 @@ impl Compiler<'_> {
         let mut kernel = kernel::compile(self, raw.kernel.as_ref());
         let proxy = proxy::Config {
             trusted_proxies,
+            via: self.pseudonym(&raw.via),
             listeners,
             timeouts: self.timeouts(raw.timeouts.as_ref()),
             bounds: self.bounds(raw.bounds.as_ref()),
@@ -94,6 +98,19 @@ impl Compiler<'_> {
             admin,
             access_log: raw.access_log.as_ref().map(|raw| self.access_log(raw.get_ref())),
         }
+    }
+
+    /// RFC 9110 section 7.6.3: a token, here without its odder signs.
+    fn pseudonym(&mut self, raw: &Text) -> Option<Arc<str>> {
+        let raw = raw.as_ref()?;
+        let name = raw.get_ref();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || name.len() > PSEUDONYM_BYTES_MAX || !name.bytes().all(is_name) {
+            let message =
+                format!("`via` is a name of letters, digits, - _ . ({PSEUDONYM_BYTES_MAX} at most)");
+            self.findings.at(raw.span(), message);
+        }
+        Some(name.as_str().into())
     }
 
     fn sandbox(&mut self, raw: &Text) -> Sandbox {

@@ -24,6 +24,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Raw, Errors> {
 #[serde(deny_unknown_fields)]
 pub struct Raw {
     pub trusted_proxies: Texts,
+    pub via: Text,
     pub workers: Any,
     pub sandbox: Text,
     pub access_log: Option<Spanned<AccessLog>>,

@@ -38,6 +38,8 @@ fn mistakes_are_named_with_their_place() {
         format!("[[kernel.list]]\nname = \"{name}\"\naction = \"{action}\"\nprefixes = []\n{rest}\n")
     };
     for (text, place, part) in [
+        ("via = \"a b\"", "1:7", "letters, digits"),
+        ("via = \"\"", "1:7", "letters, digits"),
         ("workers = 0", "1:11", "\"auto\" or 1"),
         ("wrokers = 2", "1:1", "did you mean `workers`"),
         ("[kernal]\nclients = 5000", "1:2", "did you mean `kernel`"),

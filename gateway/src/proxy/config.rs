@@ -13,6 +13,8 @@ use crate::model::AuthBounds;
 pub struct Config {
     /// Whose X-Forwarded-For, Forwarded and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What this gateway is called in Via; None: it adds none.
+    pub via: Option<Arc<str>>,
     /// In the order in which their sockets are opened.
     pub listeners: Vec<Listener>,
     pub timeouts: Timeouts,

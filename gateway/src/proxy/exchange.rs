@@ -14,7 +14,7 @@ use super::client::{Identified, identify};
 use super::connection::{Connection, Peer};
 use super::dispatch::normalise;
 use super::filter::{Asked, Facts, Presented, Seen, Session};
-use super::forward::{Forward, Hop, to_upstream, upstream_uri};
+use super::forward::{Forward, Hop, count_hop, to_upstream, upstream_uri};
 use super::head;
 use super::http1::{Fields, asks_websocket};
 use super::respond::{Fault, Rejection, fault, reject};
@@ -212,6 +212,9 @@ impl Exchange<'_> {
             }
             ServedAnswer::Forward(balance) => balance,
         };
+        if let ControlFlow::Break(rejection) = self.onward(&mut head) {
+            return refuse(worker, &rejection, told);
+        }
         // A body would be the upgraded protocol's first bytes (RFC 9110 section 7.8): nobody sends one.
         let websocket = source.size_hint().exact() == Some(0) && asks_websocket(&head);
         if let Some(named) = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok())
@@ -258,6 +261,15 @@ impl Exchange<'_> {
         let is_timed = served.api.request_total.is_none() && snapshot.timeouts.request_total.is_some();
         let is_read = version > Version::HTTP_11 || served.chain.reads_answers() || is_timed;
         if is_read { Fields::Read } else { Fields::SentOn }
+    }
+
+    /// Whether it may go further; the hop leaves its mark.
+    fn onward(&self, head: &mut Parts) -> ControlFlow<Rejection> {
+        count_hop(&head.method, &mut head.headers)?;
+        match &self.snapshot.via {
+            Some(via) => via.add(head.version, &mut head.headers),
+            None => ControlFlow::Continue(()),
+        }
     }
 
     /// `request_total` of the API, which holds for everything, or of all, which spares what lasts by its
@@ -315,7 +327,10 @@ pub(super) fn count(worker: &Worker, rejection: &Rejection) {
         | Rejection::HttpsOnly(_)
         | Rejection::Preflight(_)
         | Rejection::Origin
-        | Rejection::NoCertificate => return,
+        | Rejection::NoCertificate
+        | Rejection::LastOptions
+        | Rejection::LastTrace
+        | Rejection::Loop => return,
     };
     worker.shared.metrics.malformed(reason).inc();
 }

@@ -31,6 +31,8 @@ mod secure;
 
 mod target;
 
+mod trail;
+
 mod upstreams;
 
 mod uri;
@@ -66,6 +68,7 @@ pub(super) use self::pool::Pools;
 pub use self::secure::check_upstream_tls;
 pub(super) use self::switched::Switched;
 pub(super) use self::target::Target;
+pub(super) use self::trail::{Via, count_hop};
 pub use self::upstreams::{Addresses, Upstreams};
 pub(super) use self::uri::upstream_uri;
 

@@ -41,6 +41,12 @@ pub(super) enum Rejection {
     Origin,
     /// The client showed no certificate where the API wants one.
     NoCertificate,
+    /// OPTIONS whose Max-Forwards ends here.
+    LastOptions,
+    /// TRACE whose Max-Forwards ends here.
+    LastTrace,
+    /// The request passed here before.
+    Loop,
 }
 
 impl Rejection {
@@ -66,6 +72,8 @@ impl Rejection {
             Self::Preflight(_) => "preflight",
             Self::Origin => "origin",
             Self::NoCertificate => "no_certificate",
+            Self::LastOptions | Self::LastTrace => "max_forwards",
+            Self::Loop => "loop",
         }
     }
 }
@@ -220,6 +228,18 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
         Rejection::Origin => problem(StatusCode::FORBIDDEN, "Forbidden", "this origin is not allowed"),
         Rejection::NoCertificate => {
             problem(StatusCode::FORBIDDEN, "Forbidden", "a client certificate is needed here")
+        }
+        Rejection::LastOptions => {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        // What it would show is what the client sent, credentials that others set for it included.
+        Rejection::LastTrace => {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "TRACE is not answered here")
+        }
+        Rejection::Loop => {
+            problem(StatusCode::LOOP_DETECTED, "Loop detected", "this request was sent on from here before")
         }
     }
 }

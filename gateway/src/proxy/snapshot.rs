@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::dispatch::Routes;
 use super::filter::{Chain, KeptByAuth};
-use super::forward::{Balance, UpstreamFacts, Upstreams};
+use super::forward::{Balance, UpstreamFacts, Upstreams, Via};
 use super::respond::{Moved, Prepared};
 use super::{Bounds, Config, Listener, Timeouts};
 use crate::limit::{self, ClientLimit};
@@ -26,6 +26,7 @@ pub struct Snapshot {
     pub(super) listeners: Vec<Listener>,
     /// Free of every per-client limit.
     pub(super) allow: PrefixSet,
+    pub(super) via: Option<Via>,
     pub(super) timeouts: Timeouts,
     pub(super) bounds: Bounds,
     /// Requests that a refused credential costs its client, besides its own.
@@ -74,6 +75,7 @@ impl Snapshot {
             trusted_proxies: proxy.trusted_proxies.clone(),
             listeners: proxy.listeners.clone(),
             allow,
+            via: proxy.via.as_deref().and_then(Via::new),
             timeouts: proxy.timeouts,
             bounds: proxy.bounds,
             refused_weight: u64::from(proxy.auth.refused_weight),

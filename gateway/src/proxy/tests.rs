@@ -16,6 +16,8 @@ mod smuggling;
 
 mod websocket;
 
+mod trail;
+
 mod total;
 
 use std::time::Duration;

@@ -89,7 +89,11 @@ impl Gateway {
 
     /// Publishes another configuration, as a reload does.
     pub fn reload(&self, text: &str) {
-        let config = config("", text);
+        self.reload_under("", text);
+    }
+
+    pub fn reload_under(&self, top: &str, text: &str) {
+        let config = config(top, text);
         let shared = &self.shared;
         shared.publish(snapshot(&config, &shared.upstreams, &shared.auth, &shared.metrics));
     }
