@@ -1,1 +1,6 @@
-//! Values that outlive a request: in this version none; keys come from files by config/.
+//! Values that outlive a request and that nodes share. No request waits for anything here: whoever
+//! asks is a task of the control side, and has an answer of its own when there is none.
+
+mod clock;
+
+pub mod redis;
