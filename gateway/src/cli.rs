@@ -6,6 +6,8 @@ mod operate;
 
 mod print;
 
+mod store;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +51,8 @@ enum Command {
     Apply(Apply),
     /// Read the configuration again; a wrong one changes nothing
     Reload(Ask),
+    /// The Redis that nodes share: what this node knows of it, and what it answers
+    Store(Store),
     /// XDP programs of this instance; works with weir dead
     Xdp(Xdp),
     /// The serving child of `weir run`
@@ -94,6 +98,26 @@ struct Ask {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct Store {
+    #[command(subcommand)]
+    action: StoreAction,
+}
+
+#[derive(Subcommand)]
+enum StoreAction {
+    /// State, masters, lag, slots, clock; exit code 3 while it is down
+    Status {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Ask every master: role, round trip, cost of a script, memory; exit code 3 if one does not answer
+    Ping {
+        #[command(flatten)]
+        ask: Ask,
+    },
 }
 
 #[derive(Args)]
@@ -274,6 +298,7 @@ pub fn execute(cli: Cli, surroundings: &Surroundings) -> ExitCode {
         Command::Allow(args) => operate::lists(ListName::Allow, args.action, surroundings),
         Command::Deny(args) => operate::lists(ListName::Deny, args.action, surroundings),
         Command::Watch(args) => operate::watch(&args, surroundings),
+        Command::Store(args) => store::store(args.action, surroundings),
         Command::Xdp(args) => operate::xdp(args.action, surroundings),
     };
     match done {

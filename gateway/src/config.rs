@@ -27,6 +27,8 @@ mod auth;
 
 mod keys;
 
+mod store;
+
 mod lists;
 
 mod overrides;
@@ -45,12 +47,13 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use crate::model::Catalog;
+use crate::store::redis;
 use crate::telemetry::access_log;
 use crate::{limit, proxy};
 
 pub use admin::Admin;
 pub use ceiling::{Ceiling, Part, ceiling};
-pub use cut_off::{find_guard, refuse_cut_off};
+pub use cut_off::{find_guard, refuse_cut_off, store_host};
 pub use error::{Error, Errors};
 pub use lists::parse_prefixes;
 pub use units::{UnitError, duration as parse_duration};
@@ -70,6 +73,8 @@ pub struct Config {
     pub limit: limit::Config,
     pub kernel: crate::kernel::Config,
     pub admin: Admin,
+    /// None: one node, in memory.
+    pub store: Option<redis::Config>,
     /// None: requests are not logged.
     pub access_log: Option<access_log::Config>,
 }

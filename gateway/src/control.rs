@@ -28,6 +28,8 @@ mod socket;
 
 mod status;
 
+mod store;
+
 mod watch;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use crate::config as weir_toml;
 use crate::kernel::{Confinement, Facts};
 use crate::plane::{Added, Census, Maps};
 use crate::proxy;
+use crate::store::redis;
 
 pub use admin::serve_admin;
 pub use apply::{Trial, begin, revert_at_the_end, revert_in_time};
@@ -49,8 +52,8 @@ pub use collector::Collected;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
     Applied, BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName,
-    ListView, ListsView, News, Pending, ReloadReport, Request, SandboxView, Status, UpstreamView, WordView,
-    duration_text,
+    ListView, ListsView, MasterView, News, Pending, PingView, PingsView, ReloadReport, Request, SandboxView,
+    Status, StoreView, UpstreamView, WordView, duration_text,
 };
 pub use names::follow_names;
 pub use reload::{Publish, Reloader, watch_files};
@@ -72,6 +75,8 @@ pub struct Parts {
     pub guarding: Guarding,
     pub trial: Trial,
     pub added: Arc<Added>,
+    /// Where `[store]` names one.
+    pub store: Option<redis::Link>,
     pub ceiling_bytes: AtomicU64,
     pub started_ns: u64,
     pub ready: AtomicBool,

@@ -82,7 +82,7 @@ fn load_anyway(args: &RunArgs) -> Result<(Loaded, Result<(), config::Errors>), c
     let mut config = config::parse(&text, &args.config, &args.default_socket)?;
     overlay(&args.interfaces, &mut config);
     let mut names = Names::default();
-    let guard = config::find_guard(&config, &args.sessions, &mut names)?;
+    let guard = config::find_guard(&config, &[], &args.sessions, &mut names)?;
     let held = config::refuse_cut_off(&text, &config, &guard);
     Ok((Loaded { config, guard, names }, held))
 }

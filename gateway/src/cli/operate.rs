@@ -180,7 +180,7 @@ fn answered<T: DeserializeOwned + Serialize>(
     told(ask, answer, text)
 }
 
-fn told<T: DeserializeOwned + Serialize>(
+pub(super) fn told<T: DeserializeOwned + Serialize>(
     ask: &Ask,
     answer: serde_json::Value,
     text: impl FnOnce(&T) -> String,

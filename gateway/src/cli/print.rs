@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::config::{Ceiling, Errors};
 use crate::control::{
     Applied, BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport,
-    SandboxView, Status, UpstreamView, duration_text,
+    SandboxView, Status, StoreView, UpstreamView, duration_text,
 };
 use crate::kernel::{Detached, Feature, Found, Interface};
 use crate::proxy::CertificateFacts;
@@ -23,10 +23,10 @@ pub(super) fn say(line: impl std::fmt::Display) -> bool {
 
 /// A text under construction; writing to a String does not fail.
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
-    fn line(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub fn line(&mut self, name: &str, value: impl std::fmt::Display) {
         self.0.write_fmt(format_args!("{name:<12} {value}\n")).unwrap_or(());
     }
 
@@ -36,7 +36,7 @@ impl Text {
         self.0.push('\n');
     }
 
-    fn finish(self) -> String {
+    pub fn finish(self) -> String {
         self.0.trim_end().to_owned()
     }
 }
@@ -63,6 +63,14 @@ pub(super) fn certificates(rows: &[&CertificateFacts], now_s: i64) -> String {
         text.line("certificate", format!("{}: {names}; {end} {}", row.name, row.not_after));
     }
     text.finish()
+}
+
+/// `sentinel, up`, or what is wrong.
+pub(super) fn store_line(store: &StoreView) -> String {
+    let StoreView { kind, state: Some(state), .. } = store else { return store.kind.clone() };
+    let since = Duration::from_secs_f64(store.since_seconds.unwrap_or_default());
+    let reason = store.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{kind}, {} for {}{reason}", state.to_uppercase(), duration_text(since))
 }
 
 /// Rows of the guard that people are shown; `--json` has them all.
@@ -122,7 +130,7 @@ pub(super) fn status(status: &Status) -> String {
         "memory",
         format!("{} MiB of at most {} MiB", memory.rss_bytes >> 20, memory.ceiling_bytes.div_ceil(1 << 20)),
     );
-    text.line("store", &status.store.kind);
+    text.line("store", store_line(&status.store));
     let table = &status.table;
     text.line("table", format!("{} of {} slots, {} replaced", table.used, table.capacity, table.replaced));
     for (idx, row) in status.upstreams.iter().take(UPSTREAMS_SHOWN).enumerate() {

@@ -17,6 +17,7 @@ use crate::plane::Table;
 use crate::proxy::{
     HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES, http2_upstream_bytes,
 };
+use crate::store::redis;
 use crate::telemetry::access_log;
 
 /// The kernel's `struct htab_elem`, before key and value (kernel/bpf/hashtab.c).
@@ -139,6 +140,10 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     let http2: u64 = config.catalog.apis.iter().map(|api| http2_upstreams(&api.answer, workers as u64)).sum();
     if http2 > 0 {
         part("HTTP/2 to upstreams", http2, "in_flight of each, one address a name".to_owned());
+    }
+    if let Some(store) = &config.store {
+        let (bytes, masters) = (redis::Link::bytes_a_master(), store.masters_max());
+        part("store", bytes * masters, format!("requests that wait, {masters} times {} KiB", bytes >> 10));
     }
     part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
     Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }

@@ -17,7 +17,7 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, aggregates, apis, auth, kernel, overrides, ports, tls};
+use super::{Admin, Config, Errors, aggregates, apis, auth, kernel, overrides, ports, store, tls};
 use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
 use crate::model::Rate;
@@ -54,7 +54,6 @@ pub(super) struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn config(&mut self, raw: &Raw, default_socket: &Path) -> Config {
-        self.unsupported(&raw.store, "[store]");
         self.unsupported(&raw.fleet, "[fleet]");
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
         let listeners = self.listeners(&raw.listener, &trusted_proxies);
@@ -96,6 +95,7 @@ impl Compiler<'_> {
             limit,
             kernel,
             admin,
+            store: raw.store.as_ref().and_then(|raw| store::store(self, raw)),
             access_log: raw.access_log.as_ref().map(|raw| self.access_log(raw.get_ref())),
         }
     }

@@ -13,6 +13,7 @@ use super::lists::prefix;
 use super::{Config, Errors, raw};
 use crate::kernel::{Guard, Guarded, Host, HostFacts, Names, Ranges, Why};
 use crate::model::Answer;
+use crate::store::redis;
 
 /// Refusals that are told; whoever denies everything need not hear of everybody.
 const TOLD_MAX: usize = 16;
@@ -32,17 +33,29 @@ impl Config {
                 }));
             }
         }
+        hosts.extend(self.store.iter().flat_map(|store| &store.addresses).map(store_host));
         hosts.sort();
         hosts.dedup();
         hosts
     }
 }
 
-/// Whom `config` may not cut off, as this host is now. `names` are renewed.
-pub fn find_guard(config: &Config, sessions: &[IpAddr], names: &mut Names) -> Result<Guard, Errors> {
+/// A server of the store, written down or found by its Sentinels or its Cluster.
+pub fn store_host(address: &redis::Address) -> Host {
+    Host { authority: address.to_string().into(), why: Why::Store, from: "[store]".to_owned() }
+}
+
+/// Whom `config` may not cut off, as this host is now, and `found` beside those whom it names. `names`
+/// are renewed.
+pub fn find_guard(
+    config: &Config,
+    found: &[Host],
+    sessions: &[IpAddr],
+    names: &mut Names,
+) -> Result<Guard, Errors> {
     let facts = HostFacts::read()
         .map_err(|error| Errors::unreadable(Path::new("this host's addresses and routes"), &error))?;
-    let hosts = config.hosts();
+    let hosts = [config.hosts().as_slice(), found].concat();
     names.renew(Names::resolve_within(&hosts, NAMES_PATIENCE));
     Ok(Guard::of(&config.kernel, facts, &hosts, names, sessions))
 }

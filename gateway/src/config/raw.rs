@@ -35,7 +35,7 @@ pub struct Raw {
     pub limit: Option<Limit>,
     #[serde(default)]
     pub r#override: Vec<Override>,
-    pub store: Any,
+    pub store: Option<Spanned<Store>>,
     pub fleet: Any,
     pub timeouts: Option<Timeouts>,
     pub bounds: Option<Bounds>,
@@ -378,6 +378,39 @@ pub struct LimitRow {
     pub key: Spanned<String>,
     pub rate: Spanned<String>,
     pub burst: Spanned<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub redis: Spanned<Vec<Spanned<String>>>,
+    pub cluster: Flag,
+    pub sentinel: Text,
+    pub tls: Option<Spanned<StoreTls>>,
+    pub user: Text,
+    pub password_file: Text,
+    pub sentinel_user: Text,
+    pub sentinel_password_file: Text,
+    pub prefix: Text,
+    pub tags: Number,
+    pub timeouts: Option<StoreTimeouts>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreTls {
+    pub ca: Text,
+    pub cert: Text,
+    pub key: Text,
+    pub server_name: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreTimeouts {
+    pub connect: Text,
+    pub late: Text,
+    pub give_up: Text,
 }
 
 /// keys.toml.

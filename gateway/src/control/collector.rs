@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -13,6 +14,7 @@ use super::{Parts, status};
 use crate::kernel::{Mode, State};
 use crate::plane::{ListCount, Maps, RuleCount, now_ns};
 use crate::proxy::{TargetFacts, UpstreamFacts};
+use crate::store::redis::{self, MasterStatus};
 use crate::telemetry::metrics::collected as names;
 use weir_ebpf::abi;
 
@@ -36,6 +38,7 @@ impl Collector for Collected {
         let Some(parts) = self.0.upgrade() else { return Ok(()) };
         kernel(&parts, &mut encoder)?;
         upstreams(&parts, &mut encoder)?;
+        store(&parts, &mut encoder)?;
         let table = parts.shared.plane.table();
         let last = parts.reloader.last();
         let bans = parts.shared.bans.list(now_ns()).map_or(0, |rows| rows.len() as u64);
@@ -88,6 +91,29 @@ fn upstreams(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
     let ejections: Vec<_> =
         labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.ejections)).collect();
     counter(encoder, names::UPSTREAM_EJECTIONS, &ejections)
+}
+
+/// Nothing where there is no store.
+fn store(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let Some(link) = &parts.store else { return Ok(()) };
+    let status = link.status();
+    let longest = |time: fn(&MasterStatus) -> Option<Duration>| {
+        status.masters.iter().filter_map(time).max().unwrap_or_default().as_secs_f64()
+    };
+    for (metric, seconds) in [
+        (names::STORE_FLUSH, longest(|master| master.took)),
+        (names::STORE_LAG, longest(|master| master.lag)),
+    ] {
+        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let gauge = ConstGauge::new(seconds);
+        gauge.encode(encoder.encode_descriptor(metric.name, metric.help, None, kind)?)?;
+    }
+    gauge(encoder, names::STORE_UP, u64::from(status.state != redis::State::Down))?;
+    let pending = status.masters.iter().map(|master| master.pending as u64).sum();
+    gauge(encoder, names::STORE_PENDING, pending)?;
+    let connects = status.masters.iter().map(|master| master.connects).sum();
+    counter(encoder, names::STORE_CONNECTS, &[(&[], connects)])?;
+    counter(encoder, names::STORE_CHANGES, &[(&[], status.changes)])
 }
 
 fn kernel(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

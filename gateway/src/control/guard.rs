@@ -10,8 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::message::News;
 use super::{Parts, bans};
-use crate::config::{Config, Errors, find_guard};
-use crate::kernel::{Guard, HostFacts, Names};
+use crate::config::{Config, Errors, find_guard, store_host};
+use crate::kernel::{Guard, Host, HostFacts, Names};
 use crate::model::prefix_of;
 use crate::plane::now_ns;
 
@@ -25,6 +25,8 @@ pub struct Guarding {
     present: ArcSwap<Guard>,
     sessions: Mutex<Vec<IpAddr>>,
     names: Mutex<Names>,
+    /// Hosts that no configuration names: masters that Sentinels or a Cluster name.
+    found: Mutex<Vec<Host>>,
 }
 
 impl Guarding {
@@ -33,6 +35,7 @@ impl Guarding {
             present: ArcSwap::from_pointee(present),
             sessions: Mutex::new(sessions),
             names: Mutex::new(names),
+            found: Mutex::default(),
         }
     }
 
@@ -59,16 +62,30 @@ impl Guarding {
         sessions.drain(..too_many);
     }
 
+    /// Hosts that `config` names, and those that were found.
+    pub(super) fn hosts(&self, config: &Config) -> Vec<Host> {
+        let mut hosts = config.hosts();
+        hosts.extend(locked(&self.found).iter().cloned());
+        hosts
+    }
+
     /// Whom `config` must not cut off.
     pub(super) fn find(&self, config: &Config) -> Result<Guard, Errors> {
         let sessions = locked(&self.sessions).clone();
-        find_guard(config, &sessions, &mut locked(&self.names))
+        let found = locked(&self.found).clone();
+        find_guard(config, &found, &sessions, &mut locked(&self.names))
     }
 
     /// As [`Guarding::find`], by the names that are known.
     fn look(&self, config: &Config) -> std::io::Result<Guard> {
         let facts = HostFacts::read()?;
-        Ok(Guard::of(&config.kernel, facts, &config.hosts(), &locked(&self.names), &locked(&self.sessions)))
+        Ok(Guard::of(
+            &config.kernel,
+            facts,
+            &self.hosts(config),
+            &locked(&self.names),
+            &locked(&self.sessions),
+        ))
     }
 }
 
@@ -111,6 +128,10 @@ pub async fn follow_guard(parts: Arc<Parts>) {
 
 fn refresh(parts: &Parts) {
     let config = parts.config.load_full();
+    if let Some(store) = &parts.store {
+        let found = store.addresses();
+        *locked(&parts.guarding.found) = found.iter().map(store_host).collect();
+    }
     let guard = match parts.guarding.look(&config) {
         Ok(guard) => guard,
         Err(error) => {

@@ -22,7 +22,7 @@ pub async fn follow_names(parts: Arc<Parts>) {
     questions.tick().await;
     loop {
         questions.tick().await;
-        let hosts = parts.config.load().hosts();
+        let hosts = parts.guarding.hosts(&parts.config.load());
         match tokio::task::spawn_blocking(move || Names::resolve(&hosts)).await {
             Ok(names) => {
                 parts.shared.learn(names.addresses_by_name());

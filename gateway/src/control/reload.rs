@@ -199,6 +199,7 @@ impl Reloader {
             sandbox: present.sandbox,
             access_log: present.access_log.clone(),
             admin: present.admin.clone(),
+            store: present.store.clone(),
             kernel: crate::kernel::Config {
                 interfaces: present.kernel.interfaces.clone(),
                 mode: present.kernel.mode,
@@ -244,6 +245,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
         ("access_log", present.access_log != fresh.access_log),
         ("[[listener]] address", addresses(present) != addresses(fresh)),
         ("[admin]", present.admin != fresh.admin),
+        ("[store]", present.store != fresh.store),
         ("[kernel] interfaces", old.interfaces != new.interfaces),
         ("[kernel] mode", old.mode != new.mode),
         (CLIENTS, old.clients != new.clients),

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::timeout;
 
 use super::message::{LOAD_BYTES_MAX, News, Request};
-use super::{Parts, apply, bans, explain, lists, status};
+use super::{Parts, apply, bans, explain, lists, status, store};
 
 #[cfg(test)]
 mod tests;
@@ -92,6 +92,10 @@ async fn converse(stream: UnixStream, parts: &Parts) -> io::Result<()> {
         .await;
     }
     match serde_json::from_str(&line) {
+        Ok(Request::StorePing) => {
+            let pings = store::ping(parts).await.and_then(value);
+            send(&mut write, &Answer::of(pings)).await
+        }
         Ok(Request::Watch) => follow(&mut write, parts.news.subscribe()).await,
         Ok(Request::ListLoad { bytes, .. }) if bytes > LOAD_BYTES_MAX => {
             send(&mut write, &Answer::<()>::Error(format!("a list is at most {LOAD_BYTES_MAX} bytes"))).await
@@ -145,6 +149,8 @@ fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
         }
         Request::Pending => apply::pending(parts).and_then(value),
         Request::Revert => apply::revert(parts).and_then(value),
+        Request::StoreStatus => value(store::view(parts)),
+        Request::StorePing => Err("a ping is answered later".to_owned()),
         Request::Watch => Err("watch is answered by a stream".to_owned()),
     };
     Answer::of(answered)

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Parts;
 use super::message::{
     BudgetView, CensusView, ConfigView, CounterView, GuardView, InterfaceView, KernelView, MemoryView,
-    SandboxView, Status, StoreView, TableView, UpstreamView,
+    SandboxView, Status, TableView, UpstreamView,
 };
+use super::{Parts, store};
 use crate::kernel::Confinement;
 use crate::plane::{Census, now_ns};
 use crate::proxy::UpstreamFacts;
@@ -29,7 +29,7 @@ pub(super) fn status(parts: &Parts) -> Result<Status, String> {
             ceiling_bytes: parts.ceiling_bytes.load(Ordering::Relaxed),
             rss_bytes: resident_bytes(),
         },
-        store: StoreView { kind: "none".to_owned(), up: None },
+        store: store::view(parts),
         table: TableView { capacity: table.capacity(), used: table.used(), replaced: table.replaced() },
         upstreams: upstreams(parts, now_ns),
         connections: parts.shared.connections(),

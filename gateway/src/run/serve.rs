@@ -25,6 +25,7 @@ use crate::plane::{
     now_ns,
 };
 use crate::proxy::{self, KeptByAuth, Shared, SharedParts, Snapshot, Upstreams};
+use crate::store::redis::Link;
 use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
 use weir_ebpf::abi::{AGGREGATES_MIN, flags};
@@ -35,6 +36,8 @@ const OFFENDERS: usize = 1_024;
 const NEWS: usize = 1_024;
 /// For what waits to be logged, at the end.
 const LOG_END: Duration = Duration::from_secs(2);
+/// For the store, at the start.
+const STORE_WAIT: Duration = Duration::from_secs(2);
 
 /// What the serving process is given.
 pub(super) struct Serving {
@@ -108,6 +111,8 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let (access_log, writer) =
         opened.map(|(queue, out)| AccessLog::new(queue, out, metrics.access_log_dropped.clone())).unzip();
     let outlets = Outlets { metrics, access_log, offenders: offender_sender };
+    let store = config.store.clone().map(Link::new).transpose();
+    let store = store.map_err(|error| Failure::wrong(anyhow!("[store]: {error}")))?;
     let shared = shared(&config, &names, outlets, &facts, charge.clone(), bans, &added.present());
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
     let admin = tokio::net::TcpListener::bind(config.admin.address).await;
@@ -127,6 +132,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         guarding: Guarding::new(guard, args.sessions, names),
         shared: Arc::clone(&shared),
         added,
+        store,
         maps,
         facts: ArcSwap::from_pointee(facts),
         confinement,
@@ -143,6 +149,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let threads = start_workers(listeners, &shared, &draining).map_err(Failure::system)?;
     let log_ended = writer.map(start_log).transpose().map_err(Failure::system)?;
     start_tasks(&parts, offenders, events, admin, socket, &draining);
+    await_store(&parts).await;
     parts.ready.store(true, Ordering::Release);
     if let Some(keeper) = &keeper {
         keeper.send_ready().map_err(Failure::system)?;
@@ -165,7 +172,8 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
 
 /// What a reload reads again, and what the end removes.
 fn reach(config: &Config) -> Reach {
-    let files = std::iter::once(&config.file).chain(&config.also).cloned().collect();
+    let passwords = config.store.iter().flat_map(|store| store.password_files());
+    let files = std::iter::once(&config.file).chain(&config.also).chain(passwords).cloned().collect();
     Reach { files, socket: config.admin.socket.clone() }
 }
 
@@ -327,8 +335,20 @@ fn start_tasks(
     tokio::spawn(proxy::check_upstreams(Arc::clone(&parts.shared)));
     tokio::spawn(control::take_census(Arc::clone(parts)));
     tokio::spawn(control::revert_in_time(Arc::clone(parts)));
+    if let Some(store) = &parts.store {
+        tokio::spawn(store.clone().run());
+    }
     if let Some(events) = events {
         tokio::spawn(control::pump_events(Arc::clone(parts), events));
+    }
+}
+
+/// A node without its store is ready all the same, after a while.
+async fn await_store(parts: &Parts) {
+    if let Some(store) = &parts.store
+        && let Err(fault) = store.wait_up(STORE_WAIT).await
+    {
+        tracing::warn!(%fault, "ready without the store");
     }
 }
 

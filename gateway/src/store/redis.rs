@@ -39,7 +39,7 @@ pub use self::fault::{Fault, Kind};
 pub use self::link::Link;
 pub use self::open::check_tls;
 pub use self::reader::{Entry, Reader};
-pub use self::status::{MasterStatus, Status};
+pub use self::status::{MasterStatus, Probe, Status};
 
 /// What Redis answers.
 pub use redis::Value;

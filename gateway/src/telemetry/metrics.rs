@@ -318,6 +318,16 @@ pub mod collected {
     pub const RESIDENT: Named = named("process_resident_bytes", "Resident memory of the gateway");
     pub const CERTIFICATE_END: Named =
         named("certificate_not_after_seconds", "When a certificate expires, in Unix time, by its file");
+    pub const STORE_UP: Named = named("store_up", "1 while every master of the store answers, be it late");
+    pub const STORE_FLUSH: Named =
+        named("store_flush_seconds", "What the last answer of the store took, of the slowest master");
+    pub const STORE_LAG: Named = named(
+        "store_lag_seconds",
+        "Since the last answer of the store, of the master that is silent longest",
+    );
+    pub const STORE_PENDING: Named = named("store_pending", "Requests that wait for the store");
+    pub const STORE_CONNECTS: Named = named("store_connects", "Connections made to the store's masters");
+    pub const STORE_CHANGES: Named = named("store_changes", "Changes of the store's state: up, slow, down");
     pub const RELOAD_OK: Named = named("config_reload_ok", "1 when the file on disk is the one in force");
     pub const RELOADS: Named = named("config_reloads", "Reloads, by result");
 }

@@ -95,9 +95,10 @@ fn parts(file: &Path) -> Parts {
         lease: Box::new(|_| Ok(())),
         capacities: Box::new(|| Ok(false)),
     };
-    let guard = config::find_guard(&config, &[], &mut Names::default()).unwrap();
+    let guard = config::find_guard(&config, &[], &[], &mut Names::default()).unwrap();
     let reloader = Reloader::new(file, Path::new("s"), Box::new(|_| ()), publish);
     Parts {
+        store: None,
         shared: Arc::new(shared),
         maps: None,
         confinement: Confinement { seccomp: Part::On, landlock: Part::On },

@@ -1,6 +1,6 @@
-//! A Cluster: a server for each master, and the map of slots, asked for again whenever it may be wrong.
+//! A Cluster: a server for each master that a tag leads to, and the map of slots, asked for again whenever it may be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +27,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_millis(600);
 /// Redirects that one request follows.
 const REDIRECTS_MAX: usize = 3;
-/// Masters that are connected to.
-const MASTERS_MAX: usize = 128;
 
 pub(super) struct Cluster {
     dialer: Arc<Dialer>,
@@ -85,27 +83,29 @@ impl Cluster {
     /// Makes the servers those of `slots`; whether all is well.
     fn take(&self, slots: SlotMap, running: &mut JoinSet<()>) -> bool {
         let uncovered = slots.uncovered();
+        let slots_of_tags = Tag::all(self.dialer.config.tags).map(Tag::slot);
+        let wanted: BTreeSet<_> = slots_of_tags.filter_map(|slot| slots.master(slot)).cloned().collect();
         let trouble = (uncovered > 0)
             .then(|| Fault::new(Kind::Moved, format!("{uncovered} of its slots have no master")));
         let slots = Arc::new(slots);
         self.slots.store(Arc::clone(&slots));
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         servers.retain(|address, (server, running)| {
-            let stays = slots.masters().contains(address);
+            let stays = wanted.contains(address);
             if !stays {
                 running.abort();
                 self.board.remove(server.id);
             }
             stays
         });
-        for address in slots.masters().into_iter().take(MASTERS_MAX) {
-            if !servers.contains_key(address) {
+        for address in wanted {
+            servers.entry(address).or_insert_with_key(|address| {
                 let find = Find::Cluster(address.clone(), Arc::clone(&self.slots));
                 let (dialer, board) = (Arc::clone(&self.dialer), Arc::clone(&self.board));
                 let server = Server::new(find, dialer, board, Arc::clone(&self.doubt));
                 let handle = running.spawn(Arc::clone(&server).run());
-                servers.insert(address.clone(), (server, handle));
-            }
+                (server, handle)
+            });
         }
         let is_whole = uncovered == 0 && servers.values().all(|(server, _)| server.address().is_ok());
         drop(servers);

@@ -30,6 +30,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// Masters that may be connected to at once.
+    pub fn masters_max(&self) -> u64 {
+        match self.topology {
+            Topology::Standalone | Topology::Sentinel(_) => 1,
+            // Every tag's keys have one master.
+            Topology::Cluster => u64::from(self.tags),
+        }
+    }
+
+    /// Read again for each connection.
+    pub fn password_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.password_file.iter().chain(&self.sentinel_password_file)
+    }
+
     pub const DEFAULT_PREFIX: &str = "weir";
     pub const DEFAULT_TAGS: u16 = 16;
     pub const PORT: u16 = 6379;

@@ -13,8 +13,8 @@ use super::call::{Call, Tag, command};
 use super::cluster::{Cluster, Work};
 use super::open::Dialer;
 use super::sentinel::{Find, Sentinels};
-use super::server::{Request, Server};
-use super::{Config, Fault, Kind, Reader, Status, Topology};
+use super::server::{PENDING_KIB, Request, Server};
+use super::{Address, Config, Fault, Kind, Probe, Reader, Status, Topology};
 
 /// A handle; all of them are the same link.
 #[derive(Clone)]
@@ -49,6 +49,11 @@ impl Link {
             Topology::Cluster => Masters::Cluster(Cluster::new(Arc::clone(&dialer), Arc::clone(&board))),
         };
         Ok(Self(Arc::new(Inner { dialer, board, masters })))
+    }
+
+    /// Memory that one master can take: requests that wait, encoded and as they were made.
+    pub const fn bytes_a_master() -> u64 {
+        (2 * PENDING_KIB as u64) << 10
     }
 
     /// Connects, and keeps connected, for as long as it is polled: a task of the control side.
@@ -137,6 +142,32 @@ impl Link {
                 Err(reason.unwrap_or_else(|| Fault::new(Kind::Away, "not connected yet")))
             }
         }
+    }
+
+    /// Every server that is known to be the store's, written down or found.
+    pub fn addresses(&self) -> Vec<Address> {
+        let seen = self.0.board.see();
+        let mut all: Vec<_> = seen.rows.into_iter().filter_map(|(_, row)| row.address).collect();
+        if let Masters::Cluster(cluster) = &self.0.masters {
+            all.extend(cluster.slots().masters().into_iter().cloned());
+        }
+        all.extend(self.config().addresses.iter().cloned());
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Asks every master that there is a row for.
+    pub async fn probe(&self) -> Vec<Probe> {
+        let servers = match &self.0.masters {
+            Masters::One(server) => vec![Arc::clone(server)],
+            Masters::Cluster(cluster) => cluster.servers(),
+        };
+        let mut probes = Vec::new();
+        for server in servers {
+            probes.push(Probe::of(&server, server.written().map(|address| address.to_string())).await);
+        }
+        probes
     }
 
     pub fn status(&self) -> Status {

@@ -170,6 +170,11 @@ impl Server {
         self.current().map(|open| open.address)
     }
 
+    /// Where it always is.
+    pub fn written(&self) -> Option<Address> {
+        self.find.known()
+    }
+
     /// Requests that wait now.
     pub fn pending(&self) -> usize {
         PENDING_MAX.saturating_sub(self.places.available_permits())

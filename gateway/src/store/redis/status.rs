@@ -1,9 +1,15 @@
-//! What the link says of itself.
+//! What the link says of itself, and what its masters say when they are asked.
 
 use std::time::Duration;
 
+use redis::Value;
+
+use super::Fault;
 use super::board::State;
 use super::link::{Inner, Masters};
+use super::server::{Request, Server};
+use super::slots::text;
+use crate::store::clock;
 
 /// For commands and gauges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,4 +80,72 @@ impl Status {
             slots_uncovered: slots.map(|slots| slots.uncovered()),
         }
     }
+}
+
+/// What a master answered; `None` where its user may not ask.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Probe {
+    pub address: Option<String>,
+    /// Why it was not asked, or did not answer.
+    pub fault: Option<String>,
+    pub round_trip: Option<Duration>,
+    pub role: Option<String>,
+    pub version: Option<String>,
+    pub replicas: Option<u64>,
+    /// Time of one EVALSHA within Redis, of all clients.
+    pub script_us: Option<f64>,
+    pub scripts_run: Option<u64>,
+    pub memory_used_bytes: Option<u64>,
+    /// 0: no limit.
+    pub memory_max_bytes: Option<u64>,
+    pub memory_policy: Option<String>,
+}
+
+impl Probe {
+    pub(super) async fn of(server: &Server, address: Option<String>) -> Self {
+        let mut probe = Self { address, ..Self::default() };
+        probe.fault = probe.ask(server).await.err().map(|fault| fault.to_string());
+        probe
+    }
+
+    async fn ask(&mut self, server: &Server) -> Result<(), Fault> {
+        self.address = Some(server.address()?.to_string());
+        let sent = clock::now();
+        server.send(Request::Plain(&redis::cmd("PING"))).await?;
+        self.round_trip = Some(sent.elapsed());
+        let [about, memory, replication, commands] =
+            ["server", "memory", "replication", "commandstats"].map(|section| info(server, section));
+        let about = about.await?;
+        self.version = field(&about, "redis_version");
+        let memory = memory.await?;
+        self.memory_used_bytes = field(&memory, "used_memory");
+        self.memory_max_bytes = field(&memory, "maxmemory");
+        self.memory_policy = field(&memory, "maxmemory_policy");
+        let replication = replication.await?;
+        self.role = field(&replication, "role");
+        self.replicas = field(&replication, "connected_slaves");
+        // `cmdstat_evalsha:calls=12,usec=340,usec_per_call=28.33,..`
+        let stats: String = field(&commands.await?, "cmdstat_evalsha").unwrap_or_default();
+        let stats = stats.replace(',', "\n").replace('=', ":");
+        self.script_us = field(&stats, "usec_per_call");
+        self.scripts_run = field(&stats, "calls");
+        Ok(())
+    }
+}
+
+/// A section of INFO; empty where the user may not ask.
+async fn info(server: &Server, section: &str) -> Result<String, Fault> {
+    let mut question = redis::cmd("INFO");
+    question.arg(section);
+    match server.send(Request::Plain(&question)).await {
+        Ok(Value::VerbatimString { text, .. }) => Ok(text),
+        Ok(answer) => Ok(text(&answer).unwrap_or_default()),
+        Err(fault) if fault.kind == super::Kind::Forbidden => Ok(String::new()),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// `NAME:VALUE` of a line.
+fn field<T: std::str::FromStr>(lines: &str, name: &str) -> Option<T> {
+    lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim().parse().ok()
 }
