@@ -13,7 +13,7 @@ use hyper::header::{
 };
 
 use super::Malformed;
-use super::framing::{Step, take};
+use super::framing::{Step, cut, take};
 use crate::proxy::forward::{says_who, strip_hop_by_hop};
 
 /// Bytes of a line with a chunk's size and its extensions.
@@ -159,7 +159,7 @@ fn trailers(input: &mut BytesMut, listed: &[HeaderName]) -> Result<Step, Malform
     let Some(end) = section_end(input)? else {
         return if input.len() > TRAILER_BYTES_MAX { Err(malformed) } else { Ok(Step::More) };
     };
-    let section = input.split_to(end).freeze();
+    let section = cut(input, end).freeze();
     if section.len() > TRAILER_BYTES_MAX {
         return Err(malformed);
     }

@@ -80,7 +80,7 @@ impl Decoder {
                 Ok(Step::Done)
             }
             Self::Length(_) | Self::UntilClose if input.is_empty() => Ok(Step::More),
-            Self::UntilClose => Ok(Step::Frame(Frame::data(input.split().freeze()))),
+            Self::UntilClose => Ok(Step::Frame(Frame::data(std::mem::take(input).freeze()))),
             Self::Length(left) => {
                 let data = take(input, *left);
                 *left -= data.len() as u64;
@@ -120,7 +120,13 @@ impl Decoder {
 /// At most `most` of the bytes that came.
 pub(super) fn take(input: &mut BytesMut, most: u64) -> Bytes {
     let most = usize::try_from(most).unwrap_or(usize::MAX).min(input.len());
-    input.split_to(most).freeze()
+    cut(input, most).freeze()
+}
+
+/// The first `bytes` of what came. What is used up holds nothing any more: an empty rest would keep all of its
+/// place.
+pub(super) fn cut(input: &mut BytesMut, bytes: usize) -> BytesMut {
+    if bytes == input.len() { std::mem::take(input) } else { input.split_to(bytes) }
 }
 
 /// Digits and nothing else, once: a list of equal ones may be refused too (section 6.3).

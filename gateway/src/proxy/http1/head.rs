@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::Malformed;
+use super::framing::cut;
 use super::lines::Lines;
 use super::marks::Marks;
 
@@ -98,7 +99,7 @@ pub fn request(
         Err(error) => return Err(first_line(within(input, bounds), bounds).err().unwrap_or(error)),
     };
     first_line(input, bounds)?;
-    let head = input.split_to(end).freeze();
+    let head = cut(input, end).freeze();
     *scan = Scan::default();
     with_fields(bounds.fields, |fields| parse_request(&head, fields)).map(Some)
 }
@@ -128,7 +129,7 @@ pub fn answer(
     fields: Fields,
 ) -> Result<Option<Answer>, HeadError> {
     let Some(end) = head_end(input, scan, bounds)? else { return Ok(None) };
-    let head = input.split_to(end).freeze();
+    let head = cut(input, end).freeze();
     *scan = Scan::default();
     with_fields(bounds.fields, |cut| parse_answer(&head, cut, fields)).map(Some)
 }

@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use hyper::{HeaderMap, StatusCode};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
+use tokio_util::io::poll_read_buf;
 
 use super::Malformed;
 use super::encode::interim_head;
@@ -19,19 +20,46 @@ use super::head::Scan;
 use super::output::Output;
 use crate::proxy::stream::Stream;
 
-/// Bytes of one read: large, so that a large body costs few.
+/// Bytes of one read at most: large, so that a large body costs few.
 const READ_BYTES: usize = 65_536;
+/// Room that a read finds at least.
+const ROOM_BYTES: usize = READ_BYTES / 2;
+/// What one read brought is copied up to this; more is kept where it was read, and keeps all of the place's
+/// [`READ_BYTES`] until it is written.
+const COPIED_BYTES_MAX: usize = 4_096;
 
 /// Bytes of further requests that are read while one is answered, to learn whether the client is there.
 const AHEAD_BYTES: usize = 16_384;
 
 /// Where a worker's connections read into before they know how much there is: idle ones hold no buffer.
-#[derive(Clone)]
-pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
+/// Its place is used again once what was read there is written.
+#[derive(Clone, Default)]
+pub struct Scratch(Rc<RefCell<BytesMut>>);
 
 impl Scratch {
     pub fn new() -> Self {
-        Self(Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice())))
+        Self::default()
+    }
+
+    /// Reads once behind `input`: how many bytes, 0 at the end.
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        input: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let place = &mut *self.0.borrow_mut();
+        if place.capacity() < ROOM_BYTES {
+            place.reserve(READ_BYTES);
+        }
+        let read = ready!(poll_read_buf(Pin::new(stream), cx, place))?;
+        if input.is_empty() && read > COPIED_BYTES_MAX {
+            *input = place.split();
+        } else {
+            input.extend_from_slice(place);
+            place.clear();
+        }
+        Poll::Ready(Ok(read))
     }
 }
 
@@ -81,13 +109,12 @@ impl Wire {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        let mut scratch = self.scratch.0.borrow_mut();
-        let mut read = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-        let read = read.filled();
-        self.ended = read.is_empty();
-        self.input.extend_from_slice(read);
-        Poll::Ready(Ok(read.len()))
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        let read = ready!(self.scratch.poll_read(cx, &mut self.stream, &mut self.input))?;
+        self.ended = read == 0;
+        Poll::Ready(Ok(read))
     }
 
     /// Ready once the peer has closed, or its half: nobody waits for an answer. Looked at behind a whole
