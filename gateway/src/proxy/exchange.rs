@@ -319,6 +319,7 @@ pub(super) fn count(worker: &Worker, rejection: &Rejection) {
         Rejection::Version => "version",
         Rejection::Coding => "coding",
         Rejection::Connect
+        | Rejection::Protocol
         | Rejection::BodyTooLarge
         | Rejection::Expectation
         | Rejection::NoApi

@@ -15,7 +15,8 @@ use super::respond::Rejection;
 pub(super) fn check<'a>(request: &'a Request<Source>, bounds: &Bounds) -> ControlFlow<Rejection, &'a str> {
     let reject = |reason| ControlFlow::Break(Rejection::Malformed(reason));
     if request.method() == Method::CONNECT {
-        return ControlFlow::Break(Rejection::Connect);
+        let is_extended = request.extensions().get::<h2::ext::Protocol>().is_some();
+        return ControlFlow::Break(if is_extended { Rejection::Protocol } else { Rejection::Connect });
     }
     let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target_bytes > bounds.uri_bytes as usize {

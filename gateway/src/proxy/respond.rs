@@ -18,6 +18,8 @@ pub(super) enum Rejection {
     /// The head is not what HTTP allows; the reason is a label of metrics.
     Malformed(&'static str),
     Connect,
+    /// An extended CONNECT for something else than WebSocket.
+    Protocol,
     UriTooLong,
     /// Too many bytes or fields before the body.
     HeadTooLarge,
@@ -55,6 +57,7 @@ impl Rejection {
         match self {
             Self::Malformed(reason) => reason,
             Self::Connect => "connect",
+            Self::Protocol => "protocol",
             Self::UriTooLong => "uri_too_long",
             Self::HeadTooLarge => "head_too_large",
             Self::Version => "version",
@@ -92,6 +95,7 @@ impl Fault {
             Self::RequestBody => "request_body",
             Self::RequestTooSlow => "request_body_idle",
             Self::RequestTooLarge => "request_body_too_large",
+            Self::NotSwitched => "not_switched",
             Self::Late => "request_total",
         }
     }
@@ -125,6 +129,8 @@ pub(super) enum Fault {
     RequestTooSlow,
     #[error("the request's body is larger than it may be")]
     RequestTooLarge,
+    #[error("the upstream speaks no WebSocket here")]
+    NotSwitched,
     #[error("the request took longer than it may in all")]
     Late,
 }
@@ -172,6 +178,11 @@ pub(super) fn continue_100() -> Response<()> {
     response
 }
 
+/// To an extended CONNECT that has its tunnel (RFC 8441 section 5).
+pub(super) fn connected() -> StatusCode {
+    StatusCode::OK
+}
+
 /// RFC 9110 sections 15.3.5 and 15.4.5.
 pub(super) fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -185,6 +196,12 @@ pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
         Rejection::Connect => {
             closing(problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "CONNECT is not served"))
         }
+        // RFC 9220 section 3.
+        Rejection::Protocol => problem(
+            StatusCode::NOT_IMPLEMENTED,
+            "Not implemented",
+            "no protocol but websocket is spoken here",
+        ),
         Rejection::UriTooLong => {
             closing(problem(StatusCode::URI_TOO_LONG, "URI too long", "shorten the path or the query"))
         }
@@ -294,7 +311,9 @@ fn redirect(status: StatusCode, location: HeaderValue) -> Response<Body> {
 
 pub(super) fn fault(fault: Fault) -> Response<Body> {
     let (status, title) = match fault {
-        Fault::NoAddress | Fault::ConnectFailed | Fault::Broken => (StatusCode::BAD_GATEWAY, "Bad gateway"),
+        Fault::NoAddress | Fault::ConnectFailed | Fault::Broken | Fault::NotSwitched => {
+            (StatusCode::BAD_GATEWAY, "Bad gateway")
+        }
         Fault::ConnectTimeout | Fault::ResponseTimeout | Fault::Late => {
             (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout")
         }

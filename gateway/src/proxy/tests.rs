@@ -16,6 +16,8 @@ mod smuggling;
 
 mod websocket;
 
+mod websocket_http2;
+
 mod trail;
 
 mod total;

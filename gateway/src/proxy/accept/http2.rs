@@ -5,6 +5,7 @@ mod frames;
 mod preface;
 mod stream;
 mod watch;
+mod websocket;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -111,6 +112,7 @@ pub(super) async fn http2(worker: &Rc<Worker>, stream: Stream, over: Connection,
 fn builder(bounds: &Bounds) -> Builder {
     let mut builder = Builder::new();
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(bounds.streams)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -106,7 +106,7 @@ impl Forward<'_> {
             Fault::QueueFull => metrics.queue_full.inc(),
             Fault::QueueTimeout => metrics.queue_timeout.inc(),
             Fault::Late => metrics.late.inc(),
-            Fault::RequestBody | Fault::RequestTooSlow | Fault::RequestTooLarge => 0,
+            Fault::NotSwitched | Fault::RequestBody | Fault::RequestTooSlow | Fault::RequestTooLarge => 0,
         };
     }
 }

@@ -1,6 +1,8 @@
 //! An upstream's connection behind a 101: the client's from there on. It counts until its end, in flight,
 //! open, and among the tunnels.
 
+use std::cell::RefCell;
+
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::judged::Judged;
@@ -10,7 +12,7 @@ use crate::proxy::http1::Wire;
 use crate::proxy::timer::Deadline;
 
 pub(in crate::proxy) struct Switched {
-    pub wire: Wire,
+    pub wire: RefCell<Wire>,
     /// None: as long as something moves.
     pub until: Option<Deadline>,
     tunnels: Gauge,
@@ -23,7 +25,7 @@ impl Switched {
         tunnels.inc();
         let Connection { link, open, .. } = connection;
         Self {
-            wire: link.into_wire(),
+            wire: RefCell::new(link.into_wire()),
             until: None,
             tunnels: Gauge::clone(tunnels),
             _open: open,

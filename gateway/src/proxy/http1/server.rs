@@ -298,14 +298,14 @@ impl<'a> Server<'a> {
 
     /// The connection becomes the upstream's, both ways, until both halves are closed.
     async fn switch(&self, head: &response::Parts, body: Body) -> Result<Persistence, Ended> {
-        let Body::Tunnel(mut upstream) = body else { return Err(Ended::Closed) };
+        let Body::Tunnel(upstream) = body else { return Err(Ended::Closed) };
         {
             let wire = &mut *self.wire.borrow_mut();
             let out = &mut wire.output.encoded;
             encode::answer_head(out, head, None, Framing::None, Persistence::Upgrade, self.date);
         }
         let (idle, until) = (self.settings.tunnel_idle, upstream.until);
-        tunnel(&self.wire, &mut upstream.wire, idle, until).await
+        tunnel(&self.wire, &upstream.wire, idle, until).await
     }
 
     /// Reads over what is left of a request's body, if that is little and at hand; else the connection ends.
@@ -388,6 +388,10 @@ fn expects_continue(request: &Request<()>) -> bool {
 
 /// Whether a request asks for WebSocket (RFC 6455 section 4.1): the only protocol that is switched to.
 pub fn asks_websocket(request: &request::Parts) -> bool {
+    if request.version == Version::HTTP_2 {
+        // Whoever made it a GET has read what it says (RFC 8441).
+        return request.method == Method::GET && request.extensions.get::<h2::ext::Protocol>().is_some();
+    }
     request.method == Method::GET
         && request.version == Version::HTTP_11
         && is_websocket(&request.headers)

@@ -18,7 +18,7 @@ use crate::proxy::timer::{Deadline, Timer};
 /// `client`'s output may hold the answer that made the tunnel.
 pub async fn tunnel(
     client: &RefCell<Wire>,
-    upstream: &mut Wire,
+    upstream: &RefCell<Wire>,
     idle: Duration,
     until: Option<Deadline>,
 ) -> Result<Persistence, Ended> {
@@ -26,7 +26,7 @@ pub async fn tunnel(
     let mut timer = Timer::default();
     let mut moved = Instant::now();
     poll_fn(|cx| {
-        let client = &mut *client.borrow_mut();
+        let (client, upstream) = (&mut *client.borrow_mut(), &mut *upstream.borrow_mut());
         let progress = match (up.poll(cx, client, upstream), down.poll(cx, upstream, client)) {
             (Ok(up), Ok(down)) => up || down,
             (Err(_), _) | (_, Err(_)) => return Poll::Ready(Err(Ended::Closed)),

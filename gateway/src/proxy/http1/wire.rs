@@ -105,7 +105,7 @@ impl Wire {
     }
 
     /// Reads once behind what came already: how many bytes, 0 at the end.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
@@ -133,11 +133,7 @@ impl Wire {
     }
 
     /// Writes what waits.
-    pub(super) fn poll_flush(
-        &mut self,
-        cx: &mut Context<'_>,
-        moved: impl FnMut(usize),
-    ) -> Poll<io::Result<()>> {
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>, moved: impl FnMut(usize)) -> Poll<io::Result<()>> {
         self.output.poll_flush(cx, &mut self.stream, moved)
     }
 
@@ -191,7 +187,7 @@ impl Wire {
         self.poll_fill(&mut cx).is_pending()
     }
 
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
@@ -201,6 +197,15 @@ impl Wire {
         if let Err(error) = socket.set_linger(Some(std::time::Duration::ZERO)) {
             tracing::debug!(%error, "cannot reset");
         }
+    }
+
+    /// Bytes to write. Only when nothing waits.
+    pub fn put(&mut self, bytes: Bytes) {
+        self.output.push(bytes, b"");
+    }
+
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty()
     }
 
     /// Bytes that came and were not read.

@@ -4,23 +4,26 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::request;
 use hyper::http::response::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
 use tokio::time::timeout_at;
 
 use super::StreamPlace;
 use super::watch::Watch;
+use super::websocket;
 use crate::proxy::accept::Worker;
 use crate::proxy::body::{self, Body, BodyError, Source};
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::{charge_malformed, exchange};
+use crate::proxy::forward::Switched;
 use crate::proxy::respond::{Rejection, continue_100, has_no_body, reject};
 use crate::proxy::timer::Pace;
 use crate::proxy::{Bounds, Timeouts};
@@ -34,6 +37,7 @@ pub(super) struct Serving {
     over: Rc<Connection>,
     watch: Rc<Watch>,
     write_idle: Duration,
+    tunnel_idle: Duration,
     bytes_a_second: u64,
     head_bytes: std::cell::Cell<usize>,
     head_bytes_max: usize,
@@ -53,6 +57,7 @@ impl Serving {
             over: Rc::clone(over),
             watch: Rc::clone(watch),
             write_idle: timeouts.response_write_idle,
+            tunnel_idle: timeouts.upstream_response_idle,
             bytes_a_second: bounds.client_bytes_a_second,
             head_bytes: std::cell::Cell::new(0),
             head_bytes_max: HEADS * bounds.header_bytes as usize,
@@ -78,7 +83,7 @@ pub(super) async fn serve(
     if was_reset || serving.watch.is_closing() {
         return charge_malformed(&serving.worker, serving.over.peer);
     }
-    let Some(_head) = Head::take(&serving, &request) else {
+    let Some(held) = Head::take(&serving, &request) else {
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
     if request.headers().contains_key(EXPECT)
@@ -88,8 +93,38 @@ pub(super) async fn serve(
         tracing::debug!(%error, "no 100");
     }
     let is_head = request.method() == Method::HEAD;
-    let Some(response) = answer(&serving, request, &mut respond).await else { return };
-    let (mut head, body) = response.into_parts();
+    let (mut head, received) = request.into_parts();
+    if let Err(reason) = as_of_http1(&mut head, serving.headers_max) {
+        serving.worker.shared.metrics.malformed(reason).inc();
+        charge_malformed(&serving.worker, serving.over.peer);
+        let (head, body) = reject(&Rejection::Malformed(reason)).into_parts();
+        return send(&serving, &mut respond, head, body, is_head).await;
+    }
+    let Some(key) = websocket::as_get(&mut head) else {
+        let source = source(received, &head.headers);
+        let Some(response) = answer(&serving, Request::from_parts(head, source), &mut respond).await else {
+            return;
+        };
+        let (head, body) = response.into_parts();
+        return send(&serving, &mut respond, head, body, is_head).await;
+    };
+    let Some(response) = answer(&serving, Request::from_parts(head, Source::None), &mut respond).await else {
+        return;
+    };
+    drop(held);
+    match websocket::answered(&key, response) {
+        (head, Err(body)) => send(&serving, &mut respond, head, body, is_head).await,
+        (head, Ok(switched)) => tunnel(&serving, &mut respond, head, received, switched).await,
+    }
+}
+
+async fn send(
+    serving: &Serving,
+    respond: &mut SendResponse<Bytes>,
+    mut head: Parts,
+    body: Body,
+    is_head: bool,
+) {
     to_client(&mut head, &serving.worker);
     let length = http_body::Body::size_hint(&body).exact();
     // An upstream's answer to HEAD has no body and the length that GET would have.
@@ -99,9 +134,31 @@ pub(super) async fn serve(
     let is_end = is_head || has_no_body(head.status) || http_body::Body::is_end_stream(&body);
     match respond.send_response(Response::from_parts(head, ()), is_end) {
         Ok(_) if is_end => {}
-        Ok(sender) => Pump { pace: serving.pace(), serving: &serving, sender }.run(body).await,
+        Ok(sender) => Pump { pace: serving.pace(), serving, sender }.run(body).await,
         Err(error) => {
             tracing::debug!(%error, "the answer's head cannot be sent");
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+async fn tunnel(
+    serving: &Serving,
+    respond: &mut SendResponse<Bytes>,
+    mut head: Parts,
+    received: RecvStream,
+    switched: Box<Switched>,
+) {
+    to_client(&mut head, &serving.worker);
+    match respond.send_response(Response::from_parts(head, ()), false) {
+        Ok(sender) => {
+            let pump = Pump { pace: serving.pace(), serving, sender };
+            if let Some(label) = websocket::tunnel(pump, received, switched, serving.tunnel_idle).await {
+                serving.worker.shared.metrics.closed(label).inc();
+            }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the tunnel's head cannot be sent");
             respond.send_reset(Reason::INTERNAL_ERROR);
         }
     }
@@ -110,17 +167,9 @@ pub(super) async fn serve(
 /// None: the client took the request back.
 async fn answer(
     serving: &Serving,
-    request: Request<RecvStream>,
+    request: Request<Source>,
     respond: &mut SendResponse<Bytes>,
 ) -> Option<Response<Body>> {
-    let request = match as_of_http1(request, serving.headers_max) {
-        Ok(request) => request,
-        Err(reason) => {
-            serving.worker.shared.metrics.malformed(reason).inc();
-            charge_malformed(&serving.worker, serving.over.peer);
-            return Some(reject(&Rejection::Malformed(reason)));
-        }
-    };
     let exchanging = exchange(Rc::clone(&serving.worker), Rc::clone(&serving.over), request);
     let mut exchanging = pin!(exchanging);
     poll_fn(|cx| match respond.poll_reset(cx) {
@@ -131,8 +180,7 @@ async fn answer(
 }
 
 /// RFC 9113 sections 8.3.1 and 8.2.3: `:authority` is Host, and crumbs of a cookie are one line.
-fn as_of_http1(request: Request<RecvStream>, headers_max: usize) -> Result<Request<Source>, &'static str> {
-    let (mut head, body) = request.into_parts();
+fn as_of_http1(head: &mut request::Parts, headers_max: usize) -> Result<(), &'static str> {
     if head.headers.len() > headers_max {
         return Err("headers");
     }
@@ -147,10 +195,15 @@ fn as_of_http1(request: Request<RecvStream>, headers_max: usize) -> Result<Reque
         }
     }
     join_cookies(&mut head.headers);
-    let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let source =
-        if body.is_end_stream() { Source::None } else { Source::Http2(body::Stream::new(body, announced)) };
-    Ok(Request::from_parts(head, source))
+    Ok(())
+}
+
+fn source(received: RecvStream, headers: &HeaderMap) -> Source {
+    if received.is_end_stream() {
+        return Source::None;
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    Source::Http2(body::Stream::new(received, announced))
 }
 
 fn join_cookies(headers: &mut HeaderMap) {
@@ -203,7 +256,7 @@ impl Drop for Head<'_> {
 }
 
 /// An answer's body on its way.
-struct Pump<'a> {
+pub(super) struct Pump<'a> {
     serving: &'a Serving,
     sender: SendStream<Bytes>,
     /// Waiting for the client's window.
@@ -211,7 +264,7 @@ struct Pump<'a> {
 }
 
 /// Nothing more is to be done for the stream.
-struct Over;
+pub(super) struct Over;
 
 impl Pump<'_> {
     async fn run(mut self, body: Body) {
@@ -223,9 +276,7 @@ impl Pump<'_> {
 
     async fn pump(&mut self, mut body: Pin<&mut Body>) -> Result<(), Over> {
         loop {
-            // Nothing is fetched that could not go on.
-            self.window(1).await?;
-            self.serving.watch.room().await;
+            self.makes_room().await?;
             let frame = match self.next(body.as_mut()).await? {
                 None => return self.sender.send_data(Bytes::new(), true).map_err(|_| Over),
                 // Half an answer must never be taken for a whole one.
@@ -312,8 +363,32 @@ impl Pump<'_> {
         .await
     }
 
-    fn give_up(&mut self, reason: Reason) -> Result<(), Over> {
+    /// Until something may be fetched that could go on.
+    pub async fn makes_room(&mut self) -> Result<(), Over> {
+        self.window(1).await?;
+        self.serving.watch.room().await;
+        Ok(())
+    }
+
+    pub fn is_taken_back(&mut self, cx: &mut Context<'_>) -> bool {
+        self.sender.poll_reset(cx).is_ready()
+    }
+
+    /// One that is not the last.
+    pub async fn send_piece(&mut self, piece: Bytes) -> Result<(), Over> {
+        self.send(piece, Pin::new(&Body::Full(Some(Bytes::new())))).await.map(drop)
+    }
+
+    pub fn end(&mut self) -> Result<(), Over> {
+        self.sender.send_data(Bytes::new(), true).map_err(|_| Over)
+    }
+
+    pub fn reset(&mut self, reason: Reason) {
         self.sender.send_reset(reason);
+    }
+
+    fn give_up(&mut self, reason: Reason) -> Result<(), Over> {
+        self.reset(reason);
         Err(Over)
     }
 }
