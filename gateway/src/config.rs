@@ -13,6 +13,8 @@ mod kernel;
 
 mod cut_off;
 
+mod policies;
+
 mod apis;
 
 mod upstreams;

@@ -13,5 +13,5 @@ mod shed;
 pub use client::ClientLimit;
 pub use config::{Aggregate, Config, Override, Shed, TABLE_ENTRIES};
 pub use denied::Denied;
-pub use rows::{Rows, Who};
+pub use rows::{Counted, Row, Rows, Who};
 pub use shed::{Offender, Shedder};

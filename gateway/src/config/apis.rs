@@ -6,16 +6,20 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::compile::Compiler;
-use super::{auth, raw, shaping, upstreams};
+use super::{auth, policies, raw, shaping, upstreams};
 use crate::model::{Answer, Api, BodyBound, Catalog, Certificates, LimitKey, LimitRow, StaticAnswer};
-
-const LIMIT_KEYS: [(&str, LimitKey); 3] =
-    [("client", LimitKey::Client), ("credential", LimitKey::Credential), ("api", LimitKey::Api)];
 
 const CERTIFICATES: [(&str, Certificates); 2] =
     [("as_listener", Certificates::AsListener), ("required", Certificates::Required)];
 
-pub(super) fn catalog(compiler: &mut Compiler<'_>, raw: &[Spanned<raw::Api>]) -> Catalog {
+pub(super) fn catalog(compiler: &mut Compiler<'_>, raw: &raw::Raw) -> Catalog {
+    let policies = policies::policies(compiler, &raw.policy);
+    let apis = apis(compiler, &raw.api);
+    policies::check_apis(compiler, &raw.policy, &apis);
+    Catalog { apis, policies }
+}
+
+fn apis(compiler: &mut Compiler<'_>, raw: &[Spanned<raw::Api>]) -> Vec<Arc<Api>> {
     let mut names = HashSet::new();
     let mut places = HashMap::new();
     let mut apis = Vec::new();
@@ -32,7 +36,7 @@ pub(super) fn catalog(compiler: &mut Compiler<'_>, raw: &[Spanned<raw::Api>]) ->
         }
         apis.push(Arc::new(api));
     }
-    Catalog { apis }
+    apis
 }
 
 fn api(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Api> {
@@ -46,7 +50,15 @@ fn api(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Api>) -> Option<Api> 
         compiler.findings.at(raw.listen_path.span(), "a listen path starts with / and is in normal form");
     }
     let auth = raw.auth.as_ref().and_then(|auth| auth::auth(compiler, auth, name));
-    let limits = raw.limits.iter().filter_map(|row| limit_row(compiler, row, raw.auth.is_some())).collect();
+    let limits: Vec<_> =
+        raw.limits.iter().filter_map(|row| limit_row(compiler, row, raw.auth.is_some())).collect();
+    let lifts = raw.auth.as_ref().and_then(|auth| auth.get_ref().lift_client_limit.as_ref());
+    if let Some(lift) = lifts.filter(|lift| *lift.get_ref())
+        && !limits.iter().any(|row| row.key.is_identitys())
+    {
+        let message = "`lift_client_limit` needs a row of `limits` by credential, subject or claim instead";
+        compiler.findings.at(lift.span(), message);
+    }
     Some(Api {
         name: name.as_str().into(),
         host: raw.host.as_ref().map(|host| host.get_ref().to_ascii_lowercase().into()),
@@ -130,14 +142,31 @@ fn static_answer(compiler: &mut Compiler<'_>, raw: &raw::Respond) -> Option<Stat
 }
 
 fn limit_row(compiler: &mut Compiler<'_>, raw: &raw::LimitRow, has_auth: bool) -> Option<LimitRow> {
-    let key = LIMIT_KEYS.iter().find(|(word, _)| word == raw.key.get_ref()).map(|(_, key)| *key);
-    match key {
-        None => compiler.findings.at(raw.key.span(), "`key` is one of client, credential, api"),
-        Some(LimitKey::Credential) if !has_auth => {
-            compiler.findings.at(raw.key.span(), "a limit by credential needs `auth`");
+    let key = limit_key(raw.key.get_ref());
+    match &key {
+        None => {
+            let message = "`key` is one of client, credential, subject, claim:NAME, api";
+            compiler.findings.at(raw.key.span(), message);
+        }
+        Some(key) if key.is_identitys() && !has_auth => {
+            compiler.findings.at(raw.key.span(), format!("a limit by {} needs `auth`", raw.key.get_ref()));
         }
         Some(_) => {}
     }
     let rate = compiler.rate(&raw.rate, &raw.burst)?;
     Some(LimitRow { key: key?, rate })
+}
+
+fn limit_key(word: &str) -> Option<LimitKey> {
+    match word {
+        "client" => Some(LimitKey::Client),
+        "credential" => Some(LimitKey::Credential),
+        "subject" => Some(LimitKey::Subject),
+        "api" => Some(LimitKey::Api),
+        word => {
+            let name = word.strip_prefix("claim:")?;
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+            (!name.is_empty() && name.bytes().all(is_name)).then(|| LimitKey::Claim(name.into()))
+        }
+    }
 }

@@ -7,11 +7,12 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::compile::Compiler;
-use super::raw;
+use super::{policies, raw};
 use crate::model::{Auth, AuthBounds, AuthScheme, Require};
 
 /// Requests that wait take a task's worth of memory each.
 const WAITING_MAX: u64 = 1 << 16;
+const CREDENTIALS_MAX: u64 = 1 << 22;
 
 pub(super) fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>, api: &str) -> Option<Auth> {
     const REQUIRE: [(&str, Require); 2] = [("any", Require::Any), ("all", Require::All)];
@@ -36,7 +37,9 @@ pub(super) fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>, ap
     // The order in the file is the order in which they are asked.
     schemes.sort_by_key(|(place, _)| place.start);
     let schemes = schemes.into_iter().filter_map(|(_, scheme)| scheme).collect();
-    Some(Auth { schemes, require, realm })
+    let headers = policies::headers(compiler, &raw.headers);
+    let lifts_client_limit = raw.lift_client_limit.as_ref().is_some_and(|lift| *lift.get_ref());
+    Some(Auth { schemes, require, realm, headers, lifts_client_limit })
 }
 
 type Placed = (Range<usize>, Option<AuthScheme>);
@@ -65,6 +68,8 @@ pub(super) fn bounds(compiler: &mut Compiler<'_>, raw: Option<&raw::AuthBounds>)
     let Some(raw) = raw else { return bounds };
     let weight = compiler.within(&raw.refused_weight, "refused_weight", 0..=AuthBounds::WEIGHT_MAX);
     bounds.refused_weight = weight.unwrap_or(bounds.refused_weight);
+    let credentials = compiler.within(&raw.credentials, "credentials", 1..=CREDENTIALS_MAX);
+    bounds.credentials = credentials.unwrap_or(bounds.credentials);
     bounds.waiting = compiler.within(&raw.waiting, "waiting", 1..=WAITING_MAX).unwrap_or(bounds.waiting);
     bounds.wait = raw.wait.as_ref().and_then(|wait| compiler.time(wait)).unwrap_or(bounds.wait);
     bounds

@@ -12,7 +12,7 @@ use weir_ebpf::verdict::COUNTER_CELLS;
 use super::Config;
 use crate::kernel::ModeWanted;
 use crate::limit::TABLE_ENTRIES;
-use crate::model::{Answer, Speaks, Upstream};
+use crate::model::{Answer, AuthBounds, Speaks, Upstream};
 use crate::plane::Table;
 use crate::proxy::{
     HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES, http2_upstream_bytes,
@@ -145,8 +145,24 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
         let (bytes, masters) = (redis::Link::bytes_a_master(), store.masters_max());
         part("store", bytes * masters, format!("requests that wait, {masters} times {} KiB", bytes >> 10));
     }
+    auth(config, &mut part);
     part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
     Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
+}
+
+/// Credentials are there twice while one snapshot takes over from another.
+fn auth(config: &Config, part: &mut impl FnMut(&'static str, u64, String)) {
+    let schemes =
+        || config.catalog.apis.iter().flat_map(|api| api.auth.iter().flat_map(|auth| &auth.schemes));
+    if schemes().next().is_none() {
+        return;
+    }
+    let bounds = &config.proxy.auth;
+    let n_files = schemes().filter(|scheme| scheme.has_file()).count() as u64;
+    let rows = n_files * u64::from(bounds.credentials);
+    part("credentials", 2 * rows * AuthBounds::CREDENTIAL_BYTES, format!("{rows} rows, old and new"));
+    let waiting = u64::from(bounds.waiting);
+    part("auth that waits", waiting * AuthBounds::WAITING_BYTES, format!("{waiting} requests"));
 }
 
 fn hash_bytes(entries: u64, value: u64) -> u64 {

@@ -17,7 +17,7 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, aggregates, apis, auth, kernel, overrides, ports, store, tls};
+use super::{Admin, Config, Errors, aggregates, apis, auth, kernel, keys, overrides, ports, store, tls};
 use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
 use crate::model::Rate;
@@ -37,6 +37,8 @@ pub(super) fn compile(raw: &Raw, text: &str, file: &Path, default_socket: &Path)
         findings: Findings::new(text, file),
         folder: file.parent().unwrap_or(Path::new("")).to_owned(),
         also: Vec::new(),
+        policies: HashSet::new(),
+        credentials: 0,
     };
     let config = compiler.config(raw, default_socket);
     compiler.findings.finish()?;
@@ -50,9 +52,18 @@ pub(super) struct Compiler<'a> {
     pub findings: Findings<'a>,
     pub folder: PathBuf,
     pub also: Vec<PathBuf>,
+    /// Names of policies.
+    pub policies: HashSet<String>,
+    /// Rows of a file of credentials.
+    pub credentials: u32,
 }
 
 impl Compiler<'_> {
+    /// What credentials may refer to.
+    pub fn known(&self) -> keys::Known<'_> {
+        keys::Known { policies: &self.policies, most: self.credentials }
+    }
+
     fn config(&mut self, raw: &Raw, default_socket: &Path) -> Config {
         self.unsupported(&raw.fleet, "[fleet]");
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
@@ -78,7 +89,8 @@ impl Compiler<'_> {
         lists::check_capacity(self, raw, &kernel);
         let listeners = &proxy.listeners;
         let admin = self.admin(raw.admin.as_ref(), default_socket, listeners);
-        let catalog = apis::catalog(self, &raw.api);
+        self.credentials = proxy.auth.credentials;
+        let catalog = apis::catalog(self, raw);
         if !listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.asks_clients())) {
             apis::refuse_certificates(self, &raw.api);
         }

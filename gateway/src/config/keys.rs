@@ -4,24 +4,45 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use toml::{Spanned, Value};
+
 use super::Errors;
 use super::error::{Findings, from_toml};
-use super::raw::Keys;
+use super::raw::{Any, Fields, Key, Keys};
 use crate::model::KeyRow;
 
-pub(super) fn load(file: &Path) -> Result<Arc<[KeyRow]>, Errors> {
+/// What a row may refer to.
+pub(super) struct Known<'a> {
+    /// Names of policies.
+    pub policies: &'a HashSet<String>,
+    /// Rows of a file.
+    pub most: u32,
+}
+
+/// Bytes of one credential's metadata, names and values.
+const METADATA_BYTES_MAX: usize = 512;
+const NAME_BYTES_MAX: usize = 64;
+const POLICIES_MAX: usize = 16;
+
+pub(super) fn load(file: &Path, known: &Known<'_>) -> Result<Arc<[KeyRow]>, Errors> {
     let text = std::fs::read_to_string(file).map_err(|error| Errors::unreadable(file, &error))?;
-    let raw: Keys = toml::from_str(&text).map_err(|error| from_toml(&text, file, &error))?;
-    let mut findings = Findings::new(&text, file);
+    parse(&text, file, known)
+}
+
+/// As [`load`], from a text.
+pub(super) fn parse(text: &str, file: &Path, known: &Known<'_>) -> Result<Arc<[KeyRow]>, Errors> {
+    let raw: Keys = toml::from_str(text).map_err(|error| from_toml(text, file, &error))?;
+    let mut findings = Findings::new(text, file);
     let (mut names, mut digests) = (HashSet::new(), HashSet::new());
+    if let Some(first) = raw.key.get(known.most as usize) {
+        let message = format!("more than {} keys: raise [auth] credentials", known.most);
+        findings.at(first.name.span(), message);
+    }
     let mut rows = Vec::new();
     for key in &raw.key {
-        let name: &str = key.name.get_ref();
-        if name.is_empty() || !names.insert(name.to_owned()) {
-            findings.at(key.name.span(), format!("key name `{name}` is empty or stands twice"));
-        }
+        name(&mut findings, &key.name, &mut names);
         match digest(key.sha256.get_ref()) {
-            Some(sha256) if digests.insert(sha256) => rows.push(KeyRow { name: name.into(), sha256 }),
+            Some(sha256) if digests.insert(sha256) => rows.push(row(&mut findings, key, sha256, known)),
             Some(_) => findings.at(key.sha256.span(), "this hash stands twice"),
             None => findings
                 .at(key.sha256.span(), "`sha256` is 64 hex digits: `printf %s KEY | sha256sum` prints them"),
@@ -29,6 +50,81 @@ pub(super) fn load(file: &Path) -> Result<Arc<[KeyRow]>, Errors> {
     }
     findings.finish()?;
     Ok(rows.into())
+}
+
+/// It goes to logs, and to upstreams where a header says so.
+fn name(findings: &mut Findings<'_>, name: &Spanned<String>, names: &mut HashSet<String>) {
+    let text = name.get_ref();
+    if !names.insert(text.clone()) {
+        findings.at(name.span(), format!("key name `{text}` stands twice"));
+    }
+    if !is_name(text) {
+        findings.at(name.span(), format!("a name is 1 to {NAME_BYTES_MAX} printable letters of ASCII"));
+    }
+}
+
+/// Whether a credential may be called so.
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+}
+
+fn row(findings: &mut Findings<'_>, key: &Key, sha256: [u8; 32], known: &Known<'_>) -> KeyRow {
+    KeyRow {
+        name: key.name.get_ref().as_str().into(),
+        sha256,
+        policies: policies(findings, &key.policies, known),
+        expires_s: expires(findings, &key.expires),
+        metadata: metadata(findings, &key.metadata),
+        disabled: key.disabled.as_ref().is_some_and(|disabled| *disabled.get_ref()),
+    }
+}
+
+pub(super) fn policies(
+    findings: &mut Findings<'_>,
+    names: &[Spanned<String>],
+    known: &Known<'_>,
+) -> Box<[Arc<str>]> {
+    if let Some(beyond) = names.get(POLICIES_MAX) {
+        findings.at(beyond.span(), format!("a credential has at most {POLICIES_MAX} policies"));
+    }
+    for name in names.iter().filter(|name| !known.policies.contains(name.get_ref())) {
+        findings.at(name.span(), format!("no [[policy]] is named `{}`", name.get_ref()));
+    }
+    names.iter().map(|name| name.get_ref().as_str().into()).collect()
+}
+
+/// A moment with its offset, as a text or as TOML writes it.
+pub(super) fn expires(findings: &mut Findings<'_>, raw: &Any) -> Option<u64> {
+    let raw = raw.as_ref()?;
+    let text = match raw.get_ref() {
+        Value::String(text) => text.clone(),
+        Value::Datetime(moment) => moment.to_string(),
+        _ => String::new(),
+    };
+    let Ok(moment) = text.parse::<jiff::Timestamp>() else {
+        findings.at(raw.span(), "`expires` is a moment, as in 2027-01-31T12:00:00Z");
+        return None;
+    };
+    Some(u64::try_from(moment.as_second()).unwrap_or(0))
+}
+
+pub(super) fn metadata(findings: &mut Findings<'_>, fields: &Fields) -> Box<[(Arc<str>, Arc<str>)]> {
+    let mut bytes = 0;
+    for (name, value) in fields {
+        bytes += name.get_ref().len() + value.get_ref().len();
+        if bytes > METADATA_BYTES_MAX {
+            let message = format!("`metadata` of one credential is at most {METADATA_BYTES_MAX} bytes");
+            findings.at(value.span(), message);
+            break;
+        }
+        if !value.get_ref().bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            findings.at(value.span(), "metadata is printable ASCII: it may go into a header");
+        }
+    }
+    let pair = |(name, value): (&Spanned<String>, &Spanned<String>)| {
+        (Arc::from(name.get_ref().as_str()), Arc::from(value.get_ref().as_str()))
+    };
+    fields.iter().map(pair).collect()
 }
 
 /// SHA-256 in hex.

@@ -41,6 +41,8 @@ pub struct Raw {
     pub bounds: Option<Bounds>,
     pub auth: Option<AuthBounds>,
     #[serde(default)]
+    pub policy: Vec<Policy>,
+    #[serde(default)]
     pub api: Vec<Spanned<Api>>,
 }
 
@@ -361,6 +363,9 @@ pub struct Auth {
     pub mtls: Any,
     pub require: Text,
     pub realm: Text,
+    #[serde(default)]
+    pub headers: Fields,
+    pub lift_client_limit: Flag,
 }
 
 /// `[auth]`.
@@ -368,6 +373,7 @@ pub struct Auth {
 #[serde(deny_unknown_fields)]
 pub struct AuthBounds {
     pub refused_weight: Number,
+    pub credentials: Number,
     pub waiting: Number,
     pub wait: Text,
 }
@@ -426,4 +432,29 @@ pub struct Keys {
 pub struct Key {
     pub name: Spanned<String>,
     pub sha256: Spanned<String>,
+    #[serde(default)]
+    pub policies: Vec<Spanned<String>>,
+    pub expires: Any,
+    #[serde(default)]
+    pub metadata: Fields,
+    pub disabled: Flag,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    pub name: Spanned<String>,
+    pub grants: Option<Vec<Grant>>,
+    pub rate: Text,
+    pub burst: Any,
+    #[serde(default)]
+    pub headers: Fields,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    pub api: Spanned<String>,
+    pub paths: Texts,
+    pub methods: Texts,
 }

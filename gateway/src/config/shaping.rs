@@ -66,13 +66,15 @@ fn changes(compiler: &mut Compiler<'_>, raw: Option<&Spanned<raw::HeaderChanges>
         compiler.findings.at(spanned.span(), format!("at most {CHANGES_MAX} headers"));
     }
     let remove = raw.remove.iter().filter_map(|raw| name(compiler, raw)).collect();
-    let mut fields = |fields: &raw::Fields| {
-        let field = |(key, value): (&Spanned<String>, &Spanned<String>)| {
-            Some((name(compiler, key)?, self::value(compiler, value)?))
-        };
-        fields.iter().filter_map(field).collect()
+    HeaderChanges { remove, set: fields(compiler, &raw.set), add: fields(compiler, &raw.add) }
+}
+
+/// Names in lower case, and values.
+pub(super) fn fields(compiler: &mut Compiler<'_>, raw: &raw::Fields) -> Vec<(Arc<str>, Arc<str>)> {
+    let field = |(key, value): (&Spanned<String>, &Spanned<String>)| {
+        Some((name(compiler, key)?, self::value(compiler, value)?))
     };
-    HeaderChanges { remove, set: fields(&raw.set), add: fields(&raw.add) }
+    raw.iter().filter_map(field).collect()
 }
 
 /// A header's, in lower case.

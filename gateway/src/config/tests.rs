@@ -236,6 +236,22 @@ fn mistakes_of_an_api_are_named_with_their_place() {
         ("respond = { status = 200 }\nclient_certificate = \"require\"", "5:22", "did you mean `required`"),
         ("respond = { status = 200 }\nclient_certificate = \"required\"", "5:22", "no [[listener]] asks"),
         ("respond = { status = 200 }\nauth = {}", "5:8", "scheme"),
+        ("respond = { status = 200 }\nauth = { require = \"both\" }", "5:20", "any, all"),
+        ("respond = { status = 200 }\nauth = { key = { fil = \"x\" } }", "5:18", "did you mean `file`"),
+        ("respond = { status = 200 }\nauth = { key = { file = \"x\", query = \"a=b\" } }", "5:38", "letters"),
+        ("respond = { status = 200 }\nauth = { headers = { X-A = \"{who}\" } }", "5:28", "{credential}"),
+        ("respond = { status = 200 }\nauth = { lift_client_limit = true }", "5:30", "needs a row"),
+        ("respond = { status = 200 }\n[[policy]]\nname = \"p\"\nrate = \"1/s\"", "7:8", "needs `burst`"),
+        (
+            "respond = { status = 200 }\n[[policy]]\nname = \"p\"\ngrants = [{ api = \"b\" }]",
+            "7:19",
+            "no [[api]]",
+        ),
+        (
+            "respond = { status = 200 }\n[[policy]]\nname = \"p\"\ngrants = [{ api = \"a\", paths = [\"/x*\"] }]",
+            "7:33",
+            "segments",
+        ),
         ("respond = { status = 200 }\nauth = { jwt = { jwks = \"u\" } }", "5:16", "not supported"),
     ] {
         check_wrong(&api(rest), place, part);
@@ -245,6 +261,28 @@ fn mistakes_of_an_api_are_named_with_their_place() {
     check_wrong(&two.repeat(2), "7:15", "already");
     check_wrong(&two.replace("\"/a\"", "\"a\""), "3:15", "starts with /");
     check_wrong(&two.replace("\"/a\"", "\"/b/../a\""), "3:15", "normal form");
+}
+
+#[test]
+fn mistakes_in_keys_are_told_with_their_place() {
+    let digest = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    let row = format!("[[key]]\nname = \"a\"\nsha256 = \"{digest}\"\n");
+    let policies = std::collections::HashSet::from(["p".to_owned()]);
+    let known = keys::Known { policies: &policies, most: 2 };
+    let check = |text: &str, place: &str, part: &str| {
+        let errors = keys::parse(text, Path::new("keys.toml"), &known).expect_err(part).to_string();
+        assert!(errors.contains(&format!("keys.toml:{place}: ")) && errors.contains(part), "{errors}");
+    };
+    assert!(keys::parse(&format!("{row}policies = [\"p\"]"), Path::new("k"), &known).is_ok());
+    check("[[key]]\nname = \"a\"\nsha256 = \"7692\"\n", "3:10", "64 hex digits");
+    check("[[key]]\nname = \"a b\"\nsha256 = \"7692\"\n", "2:8", "printable");
+    check(&row.repeat(2), "5:8", "stands twice");
+    check(&row.repeat(3), "8:8", "raise [auth] credentials");
+    check(&format!("{row}policies = [\"q\"]"), "4:13", "no [[policy]]");
+    check(&format!("{row}expires = 2027-01-31"), "4:11", "a moment");
+    check(&format!("{row}expires = \"tomorrow\""), "4:11", "a moment");
+    check(&format!("{row}metadata = {{ a = \"{}\" }}", "x".repeat(600)), "4:18", "at most 512 bytes");
+    check(&format!("{row}polices = [\"p\"]"), "4:1", "did you mean `policies`");
 }
 
 #[test]

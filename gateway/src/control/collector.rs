@@ -45,6 +45,8 @@ impl Collector for Collected {
         for (metric, value) in [
             (names::TABLE_CAPACITY, table.capacity()),
             (names::TABLE_USED, table.used()),
+            (names::AUTH_WAITING, u64::from(parts.shared.auth.waiting())),
+            (names::AUTH_WAITING_CAPACITY, u64::from(parts.shared.auth.waiting_most())),
             (names::BANS, bans),
             (names::BANS_CAPACITY, u64::from(parts.shared.bans.capacity())),
             (names::CEILING, parts.ceiling_bytes.load(Ordering::Relaxed)),

@@ -1,20 +1,22 @@
-//! The `limits` rows of an API: by credential, by client at this API, or of the API as a whole. Their
-//! words stand in one bounded table of the process.
+//! Limits beside the client's: the `limits` rows of an API and the rates of policies. By credential,
+//! subject or claim, by client at this API, or of the API as a whole. Their words stand in one bounded
+//! table of the process.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use crate::model::{Api, ClientKey, Decision, LimitKey, LimitName, Rate, Refusal, Standing};
+use crate::model::{Api, ClientKey, Decision, LimitKey, LimitName, Policy, Rate, Refusal, Standing};
 use crate::plane::{Table, charge_table};
 
 /// One API's rows, compiled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
     rows: Vec<Row>,
 }
 
+/// One limit.
 #[derive(Clone, Debug)]
-struct Row {
+pub struct Row {
     name: LimitName,
     key: LimitKey,
     rate: Rate,
@@ -24,23 +26,34 @@ struct Row {
 #[derive(Clone, Copy, Debug)]
 pub struct Who<'a> {
     pub client: ClientKey,
-    /// Name of the credential, unique in its API.
-    pub credential: Option<&'a str>,
+    /// None where nobody was asked for a credential.
+    pub identity: Option<Counted<'a>>,
+}
+
+/// An identity as limits see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    /// Unique in its API.
+    pub credential: &'a str,
+    pub subject: &'a str,
+    pub claims: &'a [(Arc<str>, Arc<str>)],
 }
 
 impl Rows {
     /// None where the API has no rows.
     pub fn new(api: &Api) -> Option<Self> {
         let rows = api.limits.iter().enumerate().map(|(idx, row)| {
-            let by = match row.key {
+            let by = match &row.key {
                 LimitKey::Client => "client",
                 LimitKey::Credential => "credential",
+                LimitKey::Subject => "subject",
+                LimitKey::Claim(name) => name,
                 LimitKey::Api => "api",
             };
             let same_before = api.limits.iter().take(idx).filter(|before| before.key == row.key).count();
             let ordinal = if same_before == 0 { String::new() } else { format!("-{}", same_before + 1) };
             let name = LimitName::from(format!("{}.{by}{ordinal}", api.name));
-            Row { name, key: row.key, rate: row.rate }
+            Row { name, key: row.key.clone(), rate: row.rate }
         });
         let rows: Vec<_> = rows.collect();
         (!rows.is_empty()).then_some(Self { rows })
@@ -50,17 +63,18 @@ impl Rows {
         self.rows.iter().map(|row| &row.name)
     }
 
-    /// Takes one request from every row. Where one refuses, the rest are only looked at, and the row
-    /// that refuses for longest answers; rows before it keep their charge.
-    pub fn charge(
-        &self,
+    /// Takes one request from every row, and from each of `more`. Where one refuses, the rest are only
+    /// looked at, and the row that refuses for longest answers; rows before it keep their charge.
+    pub fn charge<'a>(
+        &'a self,
+        more: impl Iterator<Item = &'a Row>,
         table: &Table,
         hasher: &RandomState,
         who: Who<'_>,
         now_ns: u64,
     ) -> Result<(), Refusal> {
         let mut strictest: Option<Refusal> = None;
-        for row in &self.rows {
+        for row in self.rows.iter().chain(more) {
             let Some(key) = row.key_of(hasher, who) else { continue };
             let limit = row.rate.limit();
             let decision = match strictest {
@@ -80,12 +94,30 @@ impl Rows {
 }
 
 impl Row {
+    /// A policy's rate: of each credential that has it, at all APIs together.
+    pub fn of_policy(policy: &Policy) -> Option<Self> {
+        let name = LimitName::from(format!("policy.{}", policy.name));
+        Some(Self { name, key: LimitKey::Credential, rate: policy.rate? })
+    }
+
+    pub fn name(&self) -> &LimitName {
+        &self.name
+    }
+
     /// Unforeseeable, so that nobody aims at another's word.
     fn key_of(&self, hasher: &RandomState, who: Who<'_>) -> Option<u64> {
-        match self.key {
+        let identity = who.identity;
+        let credential = || identity.map(|one| hasher.hash_one((&self.name, "credential", one.credential)));
+        match &self.key {
             LimitKey::Client => Some(hasher.hash_one((&self.name, who.client))),
-            LimitKey::Credential => {
-                who.credential.map(|credential| hasher.hash_one((&self.name, credential)))
+            LimitKey::Credential => credential(),
+            LimitKey::Subject => identity.map(|one| hasher.hash_one((&self.name, "subject", one.subject))),
+            LimitKey::Claim(name) => {
+                let claim = identity?.claims.iter().find(|(claim, _)| claim == name);
+                match claim {
+                    Some((_, value)) => Some(hasher.hash_one((&self.name, "claim", value))),
+                    None => credential(),
+                }
             }
             LimitKey::Api => Some(hasher.hash_one(&self.name)),
         }

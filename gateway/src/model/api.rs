@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Auth, Forwarding, Rate, Shaping};
+use super::{Auth, Forwarding, Policy, Rate, Shaping};
 
 /// Everything that is served: the one list a snapshot is built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     pub apis: Vec<Arc<Api>>,
+    pub policies: Vec<Arc<Policy>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,12 +95,26 @@ pub struct LimitRow {
 }
 
 /// Identity that a limit counts by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LimitKey {
     /// Each client address, at this API.
     Client,
     /// Each credential; needs `auth`.
     Credential,
+    /// Who is behind a credential, where its scheme knows; else the credential.
+    Subject,
+    /// Those whose claim of this name says the same; who has none counts by credential.
+    Claim(Arc<str>),
     /// All who use this API together.
     Api,
+}
+
+impl LimitKey {
+    /// Whether only auth can tell it.
+    pub fn is_identitys(&self) -> bool {
+        match self {
+            Self::Credential | Self::Subject | Self::Claim(_) => true,
+            Self::Client | Self::Api => false,
+        }
+    }
 }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::HeaderText;
+
 /// `auth` of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
@@ -12,6 +14,10 @@ pub struct Auth {
     pub require: Require,
     /// What 401 names as the place that a credential is for.
     pub realm: Arc<str>,
+    /// What upstreams are told of who calls; a client's own fields of these names are taken off.
+    pub headers: Vec<(Arc<str>, HeaderText)>,
+    /// Whether who passed is not charged to the client's address: its own limits hold.
+    pub lifts_client_limit: bool,
 }
 
 /// How many of an API's schemes a request must pass.
@@ -32,18 +38,66 @@ pub enum AuthScheme {
 }
 
 impl AuthScheme {
-    /// Whether its credential may stand in `Authorization: Bearer`.
-    pub fn reads_bearer(&self) -> bool {
+    pub fn as_key(&self) -> Option<&KeyAuth> {
+        match self {
+            Self::Key(key) => Some(key),
+        }
+    }
+
+    /// Whether its credentials are rows of a file.
+    pub fn has_file(&self) -> bool {
         match self {
             Self::Key(_) => true,
         }
     }
+
+    /// Whether its credential may stand in `Authorization: Bearer`.
+    pub fn reads_bearer(&self) -> bool {
+        match self {
+            Self::Key(key) => key.reads_bearer(),
+        }
+    }
 }
 
-/// `key = { file }`.
+/// `key = { file, header, query, cookie, bearer, keep }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyAuth {
     pub rows: Arc<[KeyRow]>,
+    /// In the order in which they are looked at; never empty.
+    pub places: Vec<KeyPlace>,
+    /// Whether the upstream sees the key.
+    pub keeps: bool,
+}
+
+/// Where a request may carry its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// `Authorization: Bearer KEY` or `Authorization: KEY`.
+    Authorization,
+    /// `Authorization: Bearer KEY` only.
+    Bearer,
+    /// A field of its own, in lower case.
+    Header(Arc<str>),
+    Query(Arc<str>),
+    Cookie(Arc<str>),
+}
+
+impl KeyAuth {
+    pub fn reads_bearer(&self) -> bool {
+        self.places.iter().any(|place| matches!(place, KeyPlace::Authorization | KeyPlace::Bearer))
+    }
+}
+
+impl KeyPlace {
+    /// Kind and name, as a challenge tells them.
+    pub fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Authorization | Self::Bearer => ("header", "authorization"),
+            Self::Header(name) => ("header", name),
+            Self::Query(name) => ("query", name),
+            Self::Cookie(name) => ("cookie", name),
+        }
+    }
 }
 
 /// A row of keys.toml.
@@ -51,6 +105,13 @@ pub struct KeyAuth {
 pub struct KeyRow {
     pub name: Arc<str>,
     pub sha256: [u8; 32],
+    /// Names of policies. None: whatever the API allows.
+    pub policies: Box<[Arc<str>]>,
+    /// From this second of Unix time on it is no credential.
+    pub expires_s: Option<u64>,
+    pub metadata: Box<[(Arc<str>, Arc<str>)]>,
+    /// Kept, and not let through.
+    pub disabled: bool,
 }
 
 /// `[auth]`: bounds of all schemes together.
@@ -58,6 +119,8 @@ pub struct KeyRow {
 pub struct AuthBounds {
     /// Requests that a refused credential costs its client, besides its own.
     pub refused_weight: u32,
+    /// Rows of one file of credentials.
+    pub credentials: u32,
     /// Requests whose credential waits for slow work, over all workers.
     pub waiting: u32,
     /// How long one of them may.
@@ -65,12 +128,16 @@ pub struct AuthBounds {
 }
 
 impl AuthBounds {
-    /// What one charge can take.
+    /// What one debit can take.
     pub const WEIGHT_MAX: u64 = weir_ebpf::gcra::Limit::UNITS_MAX;
+    /// A credential with its policies, metadata and identity, as a row and compiled.
+    pub const CREDENTIAL_BYTES: u64 = 1 << 10;
+    /// A request whose credential waits: its task's state beyond the connection's own.
+    pub const WAITING_BYTES: u64 = 4 << 10;
 }
 
 impl Default for AuthBounds {
     fn default() -> Self {
-        Self { refused_weight: 10, waiting: 1_024, wait: Duration::from_secs(5) }
+        Self { refused_weight: 10, credentials: 10_000, waiting: 1_024, wait: Duration::from_secs(5) }
     }
 }

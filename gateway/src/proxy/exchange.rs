@@ -52,8 +52,7 @@ async fn dispatch_and_answer(
     now_ns: u64,
     told: &Told<'_>,
 ) -> Response<Body> {
-    let dispatched = charge(worker, snapshot, from, now_ns).and_then(|()| dispatch(snapshot, &request));
-    let served = match dispatched {
+    let served = match admit(worker, snapshot, from, &request, now_ns) {
         Ok(served) => served,
         Err(rejection) => return refuse(worker, &rejection, told),
     };
@@ -71,7 +70,7 @@ async fn dispatch_and_answer(
     let exchange = Exchange { worker, snapshot, served, over, now_ns, told };
     let passed = match served.chain.before_auth(&asked) {
         ControlFlow::Continue(()) => exchange.filter(from, &mut head).await,
-        ControlFlow::Break(rejection) => ControlFlow::Break(rejection),
+        ControlFlow::Break(rejection) => ControlFlow::Break(exchange.charged(from, rejection)),
     };
     let mut response = match passed {
         ControlFlow::Continue(session) => exchange.answer(from, &seen, &session, head, source).await,
@@ -99,6 +98,24 @@ impl Drop for Unanswered<'_> {
             metrics.abandoned.inc();
         }
     }
+}
+
+/// Charges the client and finds the API. Where that lifts the client's limit from who passes its auth, the
+/// charge waits for what auth says.
+fn admit<'a>(
+    worker: &Worker,
+    snapshot: &'a Snapshot,
+    from: &Identified,
+    request: &Request<Source>,
+    now_ns: u64,
+) -> Result<&'a ServedApi, Rejection> {
+    if snapshot.any_lifts
+        && let Ok(served) = dispatch(snapshot, request)
+        && served.lifts_client_limit()
+    {
+        return Ok(served);
+    }
+    charge(worker, snapshot, from, now_ns).and_then(|()| dispatch(snapshot, request))
 }
 
 /// A malformed head never becomes a request; its peer is charged all the same.
@@ -159,7 +176,6 @@ impl Exchange<'_> {
     async fn filter(&self, from: &Identified, head: &mut Parts) -> ControlFlow<Rejection, Session> {
         let Self { worker, served, over, now_ns, told, .. } = *self;
         let client = from.client.key;
-        let facts = Facts { client, table: &worker.shared.rows, hasher: &worker.shared.hasher, now_ns };
         let mut presented = Presented {
             method: &head.method,
             uri: &mut head.uri,
@@ -172,17 +188,39 @@ impl Exchange<'_> {
         let session = match served.chain.authenticate(&mut presented).await {
             ControlFlow::Continue(session) => session,
             ControlFlow::Break(rejection) => {
-                self.charge_guess(from, &rejection);
+                let rejection = self.charged(from, rejection);
+                self.refused(from, &rejection);
                 return ControlFlow::Break(rejection);
             }
         };
         told.session(&session);
-        served.chain.after_auth(&facts, &session)?;
-        ControlFlow::Continue(session)
+        let facts = Facts {
+            method: &head.method,
+            uri: &head.uri,
+            client,
+            table: &worker.shared.rows,
+            hasher: &worker.shared.hasher,
+            now_ns,
+        };
+        match served.chain.after_auth(&facts, &session) {
+            ControlFlow::Continue(()) => ControlFlow::Continue(session),
+            ControlFlow::Break(rejection) => {
+                self.refused(from, &rejection);
+                ControlFlow::Break(rejection)
+            }
+        }
+    }
+
+    /// The charge that waited for auth, for who did not pass it: the client's limit may have the last word.
+    fn charged(&self, from: &Identified, rejection: Rejection) -> Rejection {
+        if !self.served.lifts_client_limit() {
+            return rejection;
+        }
+        charge(self.worker, self.snapshot, from, self.now_ns).err().unwrap_or(rejection)
     }
 
     /// A refused credential costs its client more than a request: who guesses is soon over its limit.
-    fn charge_guess(&self, from: &Identified, rejection: &Rejection) {
+    fn refused(&self, from: &Identified, rejection: &Rejection) {
         let Rejection::Auth(refusal) = rejection else { return };
         let shared = &self.worker.shared;
         let api = &self.served.api.name;

@@ -10,6 +10,8 @@ mod cors;
 
 mod auth;
 
+mod policies;
+
 mod limits;
 
 mod headers;
@@ -24,11 +26,12 @@ use hyper::{HeaderMap, Method, Uri};
 
 pub use self::auth::Kept as KeptByAuth;
 pub(super) use self::auth::{Answer as AuthAnswer, AuthRefusal, Presented, Session};
-use self::auth::{Auth, Authenticated};
+use self::auth::{Auth, Authenticated, Identity};
+use self::policies::Policies;
 use super::connection::Connection;
 use super::respond::Rejection;
-use crate::limit::Who;
-use crate::model::{Api, ClientKey};
+use crate::limit::{Counted, Who};
+use crate::model::{Api, ClientKey, Policy};
 use crate::plane::Table;
 use crate::telemetry::metrics::Metrics;
 
@@ -63,6 +66,8 @@ pub(super) struct Asked<'a> {
 
 /// What filters may know of an exchange.
 pub(super) struct Facts<'a> {
+    pub method: &'a Method,
+    pub uri: &'a Uri,
     pub client: ClientKey,
     pub table: &'a Table,
     pub hasher: &'a std::hash::RandomState,
@@ -79,12 +84,12 @@ pub(super) struct Seen {
 /// A filter's row: from an API to its filter, or to none.
 type Row<F> = fn(&Api) -> Option<Box<F>>;
 
-/// As [`Row`], for what is counted.
-type CountedRow = fn(&Api, &Metrics) -> Option<Box<dyn Filter>>;
+/// As [`Row`], for what may look at policies and counts.
+type SessionRow = fn(&Api, &Arc<Policies>, &Metrics) -> Option<Box<dyn Filter>>;
 
 /// In the order in which they run.
 const BEFORE_AUTH: [Row<dyn BeforeAuth>; 3] = [https_only::row, cors::preflight, certificate::row];
-const AFTER_AUTH: [CountedRow; 1] = [limits::row];
+const AFTER_AUTH: [SessionRow; 2] = [policies::granted, limits::row];
 const TO_UPSTREAM: [Row<dyn ToUpstream>; 2] = [request_id::to_upstream, headers::of_requests];
 const ON_ANSWER: [Row<dyn OnAnswer>; 3] = [cors::on_answer, request_id::on_answer, headers::of_answers];
 
@@ -93,6 +98,7 @@ pub(super) struct Chain {
     before_auth: Vec<Box<dyn BeforeAuth>>,
     auth: Auth,
     after_auth: Vec<Box<dyn Filter>>,
+    policies: Arc<Policies>,
     to_upstream: Vec<Box<dyn ToUpstream>>,
     on_answer: Vec<Box<dyn OnAnswer>>,
     request_id: Option<HeaderName>,
@@ -100,11 +106,13 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub fn build(api: &Api, kept: &Arc<KeptByAuth>, metrics: &Metrics) -> Self {
+    pub fn build(api: &Api, policies: &[Arc<Policy>], kept: &Arc<KeptByAuth>, metrics: &Metrics) -> Self {
+        let policies = Arc::new(Policies::build(api, policies));
         Self {
             before_auth: BEFORE_AUTH.iter().filter_map(|row| row(api)).collect(),
-            auth: Auth::build(api, kept),
-            after_auth: AFTER_AUTH.iter().filter_map(|row| row(api, metrics)).collect(),
+            auth: Auth::build(api, &policies, kept),
+            after_auth: AFTER_AUTH.iter().filter_map(|row| row(api, &policies, metrics)).collect(),
+            policies,
             to_upstream: TO_UPSTREAM.iter().filter_map(|row| row(api)).collect(),
             on_answer: ON_ANSWER.iter().filter_map(|row| row(api)).collect(),
             request_id: request_id::name(api),
@@ -147,7 +155,10 @@ impl Chain {
     }
 
     pub fn to_upstream(&self, seen: &Seen, session: &Session, headers: &mut HeaderMap) {
-        auth::to_upstream(session, headers);
+        if let Some(identity) = session.identity() {
+            auth::to_upstream(identity, headers);
+            self.policies.to_upstream(identity, headers);
+        }
         self.to_upstream.iter().for_each(|filter| filter.apply(seen, headers));
     }
 
@@ -163,6 +174,11 @@ impl Chain {
 
 impl<'a> Facts<'a> {
     fn who(&self, session: &'a Session) -> Who<'a> {
-        Who { client: self.client, credential: session.credential().map(|name| &**name) }
+        let counted = |identity: &'a Identity| Counted {
+            credential: &identity.name,
+            subject: identity.subject(),
+            claims: &identity.claims,
+        };
+        Who { client: self.client, identity: session.identity().map(counted) }
     }
 }

@@ -12,7 +12,7 @@ use super::forward::{Balance, UpstreamFacts, Upstreams, Via};
 use super::respond::{Moved, Prepared};
 use super::{Bounds, Config, Listener, Timeouts};
 use crate::limit::{self, ClientLimit};
-use crate::model::{Answer, Api, Catalog, PrefixSet};
+use crate::model::{Answer, Api, Catalog, Policy, PrefixSet};
 use crate::telemetry::metrics::{ApiMetrics, Metrics};
 
 /// Immutable; a request sees one from its head to its end.
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub(super) bounds: Bounds,
     /// Requests that a refused credential costs its client, besides its own.
     pub(super) refused_weight: u64,
+    /// Whether an API lifts its clients' limit.
+    pub(super) any_lifts: bool,
 }
 
 /// An API with what its requests need.
@@ -66,9 +68,12 @@ impl Snapshot {
         metrics: &Metrics,
     ) -> Self {
         kept.publish(proxy.auth);
-        let apis = catalog.apis.iter().map(|api| ServedApi::build(api, upstreams, kept, metrics)).collect();
+        let apis =
+            catalog.apis.iter().map(|api| ServedApi::build(api, &catalog.policies, upstreams, kept, metrics));
+        let apis: Vec<_> = apis.collect();
         Self {
             routes: Routes::build(&catalog.apis),
+            any_lifts: apis.iter().any(ServedApi::lifts_client_limit),
             apis,
             client_limit: ClientLimit::new(limit),
             client_refusals: metrics.refusals("client"),
@@ -118,7 +123,18 @@ impl Snapshot {
 }
 
 impl ServedApi {
-    fn build(api: &Arc<Api>, upstreams: &Upstreams, kept: &Arc<KeptByAuth>, metrics: &Metrics) -> Self {
+    /// Whether who passes auth here is not charged to the client's address.
+    pub fn lifts_client_limit(&self) -> bool {
+        self.api.auth.as_ref().is_some_and(|auth| auth.lifts_client_limit)
+    }
+
+    fn build(
+        api: &Arc<Api>,
+        policies: &[Arc<Policy>],
+        upstreams: &Upstreams,
+        kept: &Arc<KeptByAuth>,
+        metrics: &Metrics,
+    ) -> Self {
         let answer = match &api.answer {
             Answer::Respond(answer) => ServedAnswer::Respond(Prepared::new(answer)),
             Answer::Redirect(redirect) => ServedAnswer::Redirect(Moved::new(redirect)),
@@ -128,7 +144,7 @@ impl ServedApi {
         };
         Self {
             api: Arc::clone(api),
-            chain: Chain::build(api, kept, metrics),
+            chain: Chain::build(api, policies, kept, metrics),
             answer,
             metrics: metrics.api(&api.name),
         }

@@ -312,6 +312,9 @@ pub mod collected {
         named("upstream_waiting", "Requests that wait because every upstream of their API is full");
     pub const UPSTREAM_EJECTIONS: Named =
         named("upstream_ejections", "Addresses left out because their answers failed, by API");
+    pub const AUTH_WAITING: Named = named("auth_waiting", "Requests whose credential waits for slow work");
+    pub const AUTH_WAITING_CAPACITY: Named =
+        named("auth_waiting_capacity", "Requests whose credential may wait at once");
     pub const BANS: Named = named("bans", "Bans that hold");
     pub const BANS_CAPACITY: Named = named("bans_capacity", "Bans that can hold at once");
     pub const CEILING: Named = named("memory_ceiling_bytes", "Most memory that the configuration can take");

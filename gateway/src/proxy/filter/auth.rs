@@ -29,6 +29,7 @@ pub(in crate::proxy) use self::identity::{Identity, Session};
 pub(in crate::proxy) use self::pending::Pending;
 pub(in crate::proxy) use self::presented::Presented;
 pub(in crate::proxy) use self::reason::{Answer, AuthRefusal, Reason};
+use super::policies::Policies;
 use crate::model::{Api, AuthScheme, Require};
 
 /// A kind of authentication at one API, built at publish. What is hot answers at once and allocates
@@ -82,7 +83,7 @@ pub(super) struct Auth {
     schemes: Vec<Box<dyn Scheme>>,
     require: Require,
     kept: Arc<Kept>,
-    /// Of all schemes.
+    /// Fields that schemes and policies set: a client's own are taken off.
     upstream_headers: Vec<HeaderName>,
 }
 
@@ -95,7 +96,7 @@ pub(in crate::proxy) enum Authenticated {
 }
 
 impl Auth {
-    pub fn build(api: &Api, kept: &Arc<Kept>) -> Self {
+    pub fn build(api: &Api, policies: &Policies, kept: &Arc<Kept>) -> Self {
         let (settings, require) =
             api.auth.as_ref().map_or((&[][..], Require::Any), |auth| (auth.schemes.as_slice(), auth.require));
         let realm = api.auth.as_ref().map_or("", |auth| &auth.realm);
@@ -103,7 +104,8 @@ impl Auth {
         let site = Site { realm, kept, shares_bearer: n_bearers > 1 };
         let scheme = |one| SCHEMES.iter().find_map(|row| row(one, &site));
         let schemes: Vec<_> = settings.iter().filter_map(scheme).collect();
-        let upstream_headers = schemes.iter().flat_map(|one| one.upstream_headers()).cloned().collect();
+        let of_schemes = schemes.iter().flat_map(|one| one.upstream_headers());
+        let upstream_headers = of_schemes.chain(policies.header_names()).cloned().collect();
         Self { schemes, require, kept: Arc::clone(kept), upstream_headers }
     }
 
@@ -192,8 +194,7 @@ impl Auth {
 const NO_SCHEME: &str = "none";
 
 /// Puts what the identity says into a request that goes to the upstream.
-pub(super) fn to_upstream(session: &Session, headers: &mut HeaderMap) {
-    let Some(identity) = session.identity() else { return };
+pub(super) fn to_upstream(identity: &Identity, headers: &mut HeaderMap) {
     for (name, value) in &identity.headers {
         headers.insert(name, value.clone());
     }

@@ -72,3 +72,194 @@ fn what_a_guesser_owes_has_an_end() {
     let refused = ask(&gateway, "X-Api-Key: one\r\n").to_ascii_lowercase();
     assert!(refused.contains("\r\nretry-after: 11\r\n"), "two bursts are owed, one is borrowed: {refused}");
 }
+
+/// SHA-256 of a text, in hex.
+fn sha256(text: &str) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// keys.toml of rows (name, key, more).
+fn keys(rows: &[(&str, &str, &str)]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let row = |(name, key, more): &(&str, &str, &str)| {
+        format!("[[key]]\nname = \"{name}\"\nsha256 = \"{}\"\n{more}\n", sha256(key))
+    };
+    std::fs::write(file.path(), rows.iter().map(row).collect::<String>()).unwrap();
+    file
+}
+
+#[test]
+fn a_key_stands_where_the_api_says_and_goes_no_further() {
+    let file = keys(&[("first", "one", "")]);
+    let file = file.path().display();
+    for (places, target, fields, status, upstream) in [
+        ("header = \"X-Shop\"", "/", "X-Shop: one\r\n", 200, "GET / "),
+        ("header = \"X-Shop\"", "/", "X-Api-Key: one\r\n", 401, ""),
+        ("header = \"X-Shop\"", "/", "Authorization: Bearer one\r\n", 401, ""),
+        ("header = \"Authorization\"", "/", "Authorization: one\r\n", 200, "GET / "),
+        ("bearer = true", "/", "Authorization: Bearer one\r\n", 200, "GET / "),
+        ("bearer = true", "/", "Authorization: one\r\n", 401, ""),
+        ("query = \"key\"", "/a?x=1&key=one&y=2", "", 200, "GET /a?x=1&y=2 "),
+        ("query = \"key\"", "/a?key=%6Fne", "", 200, "GET /a "),
+        ("query = \"key\"", "/a?key=one&key=one", "", 400, ""),
+        ("query = \"key\"", "/a?key=two", "", 401, ""),
+        ("cookie = \"key\"", "/", "Cookie: a=1; key=one; b=2\r\n", 200, "GET / "),
+        ("cookie = \"key\"", "/", "Cookie: key=one; key=one\r\n", 400, ""),
+        ("header = \"X-Shop\", query = \"key\"", "/?key=one", "", 200, "GET / "),
+    ] {
+        let double = super::double::Double::new(super::double::OK);
+        let auth = format!("auth = {{ key = {{ file = \"{file}\", {places} }} }}\n");
+        let api =
+            format!("[[api]]\nname = \"a\"\nlisten_path = \"/\"\nupstreams = [{:?}]\n{auth}", double.url());
+        let gateway = Gateway::start(&api);
+        let answer =
+            gateway.ask(&format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{places} {target} {fields}: {answer}");
+        let heads = double.heads();
+        assert_eq!(heads.len(), usize::from(status == 200), "{places} {target}");
+        for head in heads {
+            assert!(head.starts_with(upstream) && !head.contains("one"), "{places} {target}: {head}");
+            assert!(!head.contains("Cookie") || head.contains("a=1; b=2"), "{head}");
+        }
+    }
+}
+
+#[test]
+fn a_key_ends_and_is_turned_off_and_nobody_is_told_which() {
+    let file = keys(&[
+        ("ended", "one", "expires = 2020-01-01T00:00:00Z"),
+        ("lasting", "two", "expires = \"2100-01-01T00:00:00+02:00\""),
+        ("off", "three", "disabled = true"),
+    ]);
+    let auth = format!("auth = {{ key = {{ file = \"{}\" }} }}\n", file.path().display());
+    let gateway = Gateway::start(&format!("{}{auth}", respond("shop", "/", "in")));
+    let unknown = ask(&gateway, "X-Api-Key: none\r\n");
+    for (key, reason) in [("one", "expired"), ("three", "disabled")] {
+        assert_eq!(ask(&gateway, &format!("X-Api-Key: {key}\r\n")), unknown, "{key}");
+        assert_eq!(gateway.shared.metrics.auth_refused("shop", "key", reason).get(), 1, "{reason}");
+    }
+    assert!(ask(&gateway, "X-Api-Key: two\r\n").starts_with("HTTP/1.1 200 "));
+}
+
+const POLICIES: &str = "[[policy]]\nname = \"reader\"\ngrants = [{ api = \"shop\", paths = [\"/open/*\", \"/exact\"], methods = [\"GET\"] }]\nheaders = { X-Plan = \"read\", X-Team = \"{claim:team}\" }\n[[policy]]\nname = \"other\"\ngrants = [{ api = \"elsewhere\" }]\n[[policy]]\nname = \"slow\"\nrate = \"1/min\"\nburst = 2\n";
+
+/// The API `shop` to `double` under [`POLICIES`].
+fn shop(double: &super::double::Double, file: &tempfile::NamedTempFile, more: &str) -> Gateway {
+    let auth = format!(
+        "auth = {{ key = {{ file = {:?} }}, headers = {{ X-Who = \"{{credential}}\" }}{more} }}\n",
+        file.path()
+    );
+    let api = |name: &str, path: &str| {
+        format!("[[api]]\nname = \"{name}\"\nlisten_path = \"{path}\"\nupstreams = [{:?}]\n", double.url())
+    };
+    Gateway::start(&format!("{POLICIES}{}{}{auth}", api("elsewhere", "/elsewhere/"), api("shop", "/")))
+}
+
+#[test]
+fn policies_grant_by_api_path_and_method() {
+    let file = keys(&[
+        ("all", "one", ""),
+        ("reader", "two", "policies = [\"reader\"]\nmetadata = { team = \"blue\" }"),
+        ("other", "three", "policies = [\"other\"]"),
+        ("both", "four", "policies = [\"other\", \"slow\"]"),
+    ]);
+    let double = super::double::Double::new(super::double::OK);
+    let gateway = shop(&double, &file, "");
+    for (key, method, target, status) in [
+        ("one", "DELETE", "/any", 200),
+        ("two", "GET", "/open/a", 200),
+        ("two", "GET", "/%6fpen/./a?x", 200),
+        ("two", "GET", "/exact", 200),
+        ("two", "GET", "/exact/b", 403),
+        ("two", "GET", "/open", 403),
+        ("two", "GET", "/open/../closed", 403),
+        ("two", "GET", "/openly", 403),
+        ("two", "POST", "/open/a", 403),
+        ("three", "GET", "/open/a", 403),
+        ("four", "GET", "/any", 200),
+    ] {
+        let answer = gateway.ask(&format!(
+            "{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Api-Key: {key}\r\nContent-Length: 0\r\nX-Who: mallory\r\nX-Plan: gold\r\nX-Team: red\r\n\r\n"
+        ));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{key} {method} {target}: {answer}");
+        assert!(!answer.contains("www-authenticate"), "{answer}");
+    }
+    assert_eq!(gateway.shared.metrics.auth_refused("shop", "key", "policy").get(), 6);
+    let heads = double.heads();
+    assert!(
+        heads.iter().all(|head| !head.contains("mallory") && !head.contains("gold") && !head.contains("red"))
+    );
+    let of_reader = heads.iter().find(|head| head.starts_with("GET /open/a")).unwrap().to_ascii_lowercase();
+    for field in ["x-who: reader\r\n", "x-plan: read\r\n", "x-team: blue\r\n"] {
+        assert!(of_reader.contains(field), "{field} in {of_reader}");
+    }
+    assert!(
+        heads[0].to_ascii_lowercase().contains("x-who: all\r\n")
+            && !heads[0].to_ascii_lowercase().contains("x-plan")
+    );
+}
+
+#[test]
+fn a_policys_rate_is_each_credentials() {
+    let file = keys(&[("a", "one", "policies = [\"slow\"]"), ("b", "two", "policies = [\"slow\"]")]);
+    let double = super::double::Double::new(super::double::OK);
+    let gateway = shop(&double, &file, "");
+    for (key, status) in [("one", 200), ("one", 200), ("one", 429), ("two", 200)] {
+        let answer = ask(&gateway, &format!("X-Api-Key: {key}\r\n"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{key}: {answer}");
+        assert_eq!(answer.contains("\"policy.slow\";r=0;t=60"), status == 429, "{answer}");
+    }
+}
+
+#[test]
+fn limits_count_by_what_auth_proved() {
+    let rows = [
+        ("a", "one", "metadata = { team = \"blue\" }"),
+        ("b", "two", "metadata = { team = \"blue\" }"),
+        ("c", "three", ""),
+        ("d", "four", ""),
+    ];
+    let file = keys(&rows);
+    for (key, expected) in [
+        ("credential", [200, 200, 200, 200]),
+        ("subject", [200; 4]),
+        ("claim:team", [200, 429, 200, 200]),
+        ("api", [200, 429, 429, 429]),
+    ] {
+        let auth = format!(
+            "auth = {{ key = {{ file = {:?} }} }}\nlimits = [{{ key = \"{key}\", rate = \"1/min\", burst = 1 }}]\n",
+            file.path()
+        );
+        let gateway = Gateway::start(&format!("{}{auth}", respond("shop", "/", "in")));
+        for ((_, one, _), status) in rows.iter().zip(expected) {
+            let answer = ask(&gateway, &format!("X-Api-Key: {one}\r\n"));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{key} {one}: {answer}");
+        }
+        let again = ask(&gateway, "X-Api-Key: three\r\n");
+        assert!(again.starts_with("HTTP/1.1 429 "), "who has no such claim counts alone: {again}");
+    }
+}
+
+#[test]
+fn who_passes_may_carry_its_own_limit_instead_of_its_addresss() {
+    let file = keys(&[("a", "one", "")]);
+    let limit =
+        "[limit.client]\nrequests = { rate = \"4/min\", burst = 3 }\nshed = []\n[auth]\nrefused_weight = 0\n";
+    for (lift, expected) in [("", 3), (", lift_client_limit = true", 9)] {
+        let auth = format!(
+            "auth = {{ key = {{ file = {:?} }}{lift} }}\nlimits = [{{ key = \"credential\", rate = \"4/min\", burst = 9 }}]\n",
+            file.path()
+        );
+        let gateway = Gateway::start(&format!("{limit}{}{auth}", respond("shop", "/", "in")));
+        let passed = (0..20).take_while(|_| ask(&gateway, "X-Api-Key: one\r\n").starts_with("HTTP/1.1 200 "));
+        assert_eq!(passed.count(), expected, "{lift}");
+        let others =
+            (0..20).take_while(|_| ask(&gateway, "X-Api-Key: none\r\n").starts_with("HTTP/1.1 401 "));
+        assert_eq!(
+            others.count(),
+            if lift.is_empty() { 0 } else { 3 },
+            "who does not pass is charged: {lift}"
+        );
+    }
+}

@@ -31,6 +31,10 @@ impl Identity {
         self.expires_s.is_some_and(|end_s| end_s <= unix_s)
     }
 
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.iter().find(|(claim, _)| **claim == *name).map(|(_, value)| &**value)
+    }
+
     /// The subject, or the credential's name where no more is known.
     pub fn subject(&self) -> &str {
         self.subject.as_deref().unwrap_or(&self.name)

@@ -1,43 +1,72 @@
-//! API keys: `Authorization: Bearer KEY`, `Authorization: KEY` or `X-Api-Key: KEY`, known by SHA-256.
+//! API keys, known by SHA-256 only. Keys are random and long, so one round of a fast hash is enough; what
+//! is compared is the digest, in constant time.
+
+mod cookie;
+
+mod place;
+
+mod query;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use hyper::header::HeaderValue;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use self::place::{Found, Place};
 use super::challenge::Challenge;
-use super::presented::{Single, behind_scheme, looks_like_jws};
 use super::{Identity, Presented, Reason, Scheme, Site, Verdict};
-use crate::model::AuthScheme;
+use crate::model::{AuthScheme, KeyAuth, KeyRow};
 
 const NAME: &str = "key";
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Rows by the first eight bytes of the digest; the rest is compared in constant time.
 struct Keys {
     by_prefix: HashMap<u64, Vec<Known>>,
+    places: Vec<Place>,
+    keeps: bool,
     challenge: Challenge,
-    /// What looks like a JWT is left to the scheme that reads those.
-    leaves_jws: bool,
 }
 
 struct Known {
     sha256: [u8; 32],
+    disabled: bool,
     identity: Arc<Identity>,
 }
 
 pub(super) fn row(settings: &AuthScheme, site: &Site<'_>) -> Option<Box<dyn Scheme>> {
-    let AuthScheme::Key(settings) = settings;
+    let settings = settings.as_key()?;
     let mut by_prefix: HashMap<u64, Vec<Known>> = HashMap::new();
     for row in settings.rows.iter() {
-        let identity =
-            Arc::new(Identity { name: Arc::clone(&row.name), scheme: NAME, ..Identity::default() });
-        by_prefix.entry(prefix(&row.sha256)).or_default().push(Known { sha256: row.sha256, identity });
+        by_prefix.entry(prefix(&row.sha256)).or_default().push(Known::of(row));
     }
-    let challenge = Challenge::bearer(site.realm, "");
-    Some(Box::new(Keys { by_prefix, challenge, leaves_jws: site.shares_bearer }))
+    let places = settings.places.iter().filter_map(|place| Place::of(place, site.shares_bearer)).collect();
+    let challenge = challenge(settings, site.realm);
+    Some(Box::new(Keys { by_prefix, places, keeps: settings.keeps, challenge }))
+}
+
+/// Bearer where a key may stand there; else a name that says where it does.
+fn challenge(settings: &KeyAuth, realm: &str) -> Challenge {
+    if settings.reads_bearer() {
+        return Challenge::bearer(realm, "");
+    }
+    let place = settings.places.first().map(|place| place.words()).unwrap_or_default();
+    Challenge::silent("ApiKey", realm, &format!(", in=\"{}\", name=\"{}\"", place.0, place.1))
+}
+
+impl Known {
+    fn of(row: &KeyRow) -> Self {
+        let identity = Identity {
+            name: Arc::clone(&row.name),
+            scheme: NAME,
+            policies: row.policies.clone(),
+            claims: row.metadata.clone(),
+            expires_s: row.expires_s,
+            ..Identity::default()
+        };
+        Self { sha256: row.sha256, disabled: row.disabled, identity: Arc::new(identity) }
+    }
 }
 
 impl Scheme for Keys {
@@ -46,18 +75,20 @@ impl Scheme for Keys {
     }
 
     fn authenticate(&self, presented: &mut Presented<'_>) -> Verdict {
-        for (name, read) in PLACES {
-            let line = match presented.single(&name) {
-                Ok(Single::None) => continue,
-                Ok(Single::One(line)) => line,
+        for place in &self.places {
+            let key = match place.find(presented) {
+                Found::Nothing => continue,
+                Found::Several => return Verdict::Refused(Reason::Ambiguous),
+                Found::Key(key) => key,
+            };
+            let identity = match self.judge(&key, presented.unix_s) {
+                Ok(identity) => identity,
                 Err(reason) => return Verdict::Refused(reason),
             };
-            let Some(key) = read(line) else { continue };
-            if self.leaves_jws && name == AUTHORIZATION && looks_like_jws(key) {
-                continue;
+            drop(key);
+            if !self.keeps {
+                place.strip(presented);
             }
-            let Some(identity) = self.find(key) else { return Verdict::Refused(Reason::Unknown) };
-            presented.headers.remove(&name);
             return Verdict::Pass(identity);
         }
         Verdict::Absent
@@ -69,29 +100,20 @@ impl Scheme for Keys {
 }
 
 impl Keys {
-    fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
+    fn judge(&self, key: &[u8], unix_s: u64) -> Result<Arc<Identity>, Reason> {
         let digest: [u8; 32] = Sha256::digest(key).into();
-        let rows = self.by_prefix.get(&prefix(&digest))?;
-        let row = rows.iter().find(|row| bool::from(row.sha256.ct_eq(&digest)))?;
-        Some(Arc::clone(&row.identity))
+        let rows = self.by_prefix.get(&prefix(&digest)).ok_or(Reason::Unknown)?;
+        let known = rows.iter().find(|row| bool::from(row.sha256.ct_eq(&digest))).ok_or(Reason::Unknown)?;
+        if known.disabled {
+            return Err(Reason::Disabled);
+        }
+        if known.identity.is_expired(unix_s) {
+            return Err(Reason::Expired);
+        }
+        Ok(Arc::clone(&known.identity))
     }
 }
 
 fn prefix(digest: &[u8; 32]) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-type Read = fn(&HeaderValue) -> Option<&[u8]>;
-
-/// In the order in which they are looked at.
-const PLACES: [(HeaderName, Read); 2] = [(X_API_KEY, whole), (AUTHORIZATION, bearer_or_bare)];
-
-fn whole(line: &HeaderValue) -> Option<&[u8]> {
-    Some(line.as_bytes().trim_ascii())
-}
-
-/// Behind `Bearer`, or all of it where it names no scheme.
-fn bearer_or_bare(line: &HeaderValue) -> Option<&[u8]> {
-    let line = line.as_bytes();
-    behind_scheme(line, "Bearer").or_else(|| (!line.contains(&b' ')).then_some(line))
 }

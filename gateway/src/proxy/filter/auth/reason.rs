@@ -14,6 +14,12 @@ pub(in crate::proxy) enum Reason {
     Malformed,
     /// Nobody has it.
     Unknown,
+    /// Somebody's, and turned off.
+    Disabled,
+    /// Somebody's, and its time is over.
+    Expired,
+    /// It is good; none of its policies grants this.
+    Policy,
     /// Slow work for too many credentials is under way.
     Busy,
     /// What could tell was not there in time.
@@ -42,6 +48,9 @@ impl Reason {
             Self::Ambiguous => "ambiguous",
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::Policy => "policy",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
         }
@@ -51,7 +60,8 @@ impl Reason {
         match self {
             Self::Absent => Answer::Absent,
             Self::Ambiguous => Answer::BadRequest,
-            Self::Malformed | Self::Unknown => Answer::Unauthorized,
+            Self::Malformed | Self::Unknown | Self::Disabled | Self::Expired => Answer::Unauthorized,
+            Self::Policy => Answer::Forbidden,
             Self::Busy | Self::Unavailable => Answer::Unavailable,
         }
     }
