@@ -14,6 +14,8 @@ pub mod config;
 #[expect(unsafe_code, reason = "loads programs and passes file descriptors")]
 pub mod kernel;
 
+pub mod fleet;
+
 pub mod proxy;
 
 pub mod limit;

@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod capacity;
+mod fleet_sim;
 mod flood;
 mod packets;
 mod proxy;
@@ -35,6 +36,8 @@ enum Bench {
     Accuracy(accuracy::Arguments),
     /// What a receiving core pays for a packet: Weir, the parse-count-drop ceiling, a bare drop, nftables meters
     Capacity(capacity::Arguments),
+    /// One limit over 1 to 1,000 nodes, on a simulated clock and network
+    FleetSim(fleet_sim::Arguments),
     /// What good clients keep of a server under attack: Weir, nothing, nginx limit_req, an nftables meter
     Flood(flood::Arguments),
     /// Nanoseconds a packet and microseconds a charge, by test run of a running Weir's programs
@@ -54,6 +57,7 @@ pub fn main() -> Result<()> {
     match &arguments.bench {
         Bench::Accuracy(arguments) => accuracy::run(arguments, &report),
         Bench::Capacity(arguments) => capacity::run(arguments, &report),
+        Bench::FleetSim(arguments) => fleet_sim::run(arguments, &report),
         Bench::Flood(arguments) => flood::run(arguments, &report),
         Bench::Packets(arguments) => packets::run(arguments, &report),
         Bench::Proxy(arguments) => proxy::run(arguments, &report),

@@ -39,6 +39,8 @@ pub mod replay;
 
 pub mod accuracy;
 
+pub mod fleet;
+
 pub mod http;
 
 pub mod h2;
