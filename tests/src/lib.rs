@@ -35,6 +35,8 @@ pub mod twin;
 
 pub mod corpus;
 
+pub mod redis;
+
 pub mod replay;
 
 pub mod accuracy;

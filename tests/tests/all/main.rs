@@ -24,6 +24,7 @@ mod proxy_protocol;
 mod replace;
 mod resize;
 mod rig;
+mod store;
 mod tls;
 mod unattended;
 mod upstream_http2;

@@ -15,7 +15,7 @@ use super::board::Board;
 use super::call::Tag;
 use super::open::{Dialer, Opened, To};
 use super::sentinel::Find;
-use super::server::{Request, Server, alongside};
+use super::server::{Request, Server, alongside, ask};
 use super::slots::SlotMap;
 use super::{Address, Call, Fault, Kind};
 
@@ -138,9 +138,7 @@ impl Cluster {
 
     async fn ask(&self, seed: &Address) -> Result<SlotMap, Fault> {
         let Opened { mut connection, mut driver } = self.dialer.open(seed, To::Master).await?;
-        let question = question();
-        let answer = async { connection.send_packed_command(&question).await.map_err(Fault::from) };
-        parse(&alongside(&mut driver, answer).await?, seed)
+        parse(&alongside(&mut driver, ask(&mut connection, &question())).await?, seed)
     }
 
     /// Who serves a tag.

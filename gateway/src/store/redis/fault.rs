@@ -99,6 +99,8 @@ impl From<&RedisError> for Fault {
         let said = match error.detail() {
             Some(detail) if code.is_empty() => detail.to_owned(),
             Some(detail) => format!("{code} {detail}"),
+            // The crate keeps Redis's words to itself.
+            None if error.kind() == ErrorKind::AuthenticationFailed => "user or password refused".to_owned(),
             None => error.to_string(),
         };
         let found = CODES.iter().find(|(name, _)| *name == code).or_else(|| {

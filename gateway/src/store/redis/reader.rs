@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::call::{Tag, command};
 use super::open::{Opened, To};
-use super::server::alongside;
+use super::server::{alongside, ask};
 use super::slots::text;
 use super::{Address, Fault, Kind, Link};
 
@@ -48,8 +48,7 @@ impl Reader {
         let question = command(&words);
         let patience = wait + self.link.config().timeouts.give_up;
         let Opened { connection, driver } = self.opened().await?;
-        let answer = async { connection.send_packed_command(&question).await.map_err(Fault::from) };
-        let answer = timeout(patience, alongside(driver, answer)).await;
+        let answer = timeout(patience, alongside(driver, ask(connection, &question))).await;
         let answer = answer
             .unwrap_or_else(|_| Err(Fault::new(Kind::Silent, format!("no answer within {patience:?}"))));
         match answer {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
 use super::open::{Dialer, Opened, To};
-use super::server::alongside;
+use super::server::{alongside, ask};
 use super::slots::{SlotMap, text};
 use super::{Address, Fault, Kind};
 
@@ -81,8 +81,7 @@ impl Sentinels {
         let Opened { mut connection, mut driver } = dialer.open(sentinel, To::Sentinel).await?;
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
-        let answer = async { connection.send_packed_command(&question).await.map_err(Fault::from) };
-        let answer = alongside(&mut driver, answer).await?;
+        let answer = alongside(&mut driver, ask(&mut connection, &question)).await?;
         let address = || {
             let [host, port] = answer.as_sequence()? else { return None };
             Some(Address::new(text(host)?, text(port)?.parse().ok()?))

@@ -218,7 +218,7 @@ impl Server {
         let sent = clock::now();
         let mut answer = pin!(async {
             match request {
-                Request::Plain(command) => connection.send_packed_command(command).await,
+                Request::Plain(command) => connection.send_packed_command(command).await?.extract_error(),
                 Request::Asking(command) => {
                     let mut both = redis::pipe();
                     both.cmd("ASKING").add_command(command.clone());
@@ -333,9 +333,15 @@ pub(super) async fn alongside<T>(
     }
 }
 
+/// Over a connection that is nobody else's yet; the crate takes an error that Redis answers for a value.
+pub(super) async fn ask(connection: &mut MultiplexedConnection, question: &Cmd) -> Result<Value, Fault> {
+    let answer = connection.send_packed_command(question).await;
+    answer.and_then(Value::extract_error).map_err(Fault::from)
+}
+
 /// None where the user may not ask.
 async fn ask_role(connection: &mut MultiplexedConnection) -> Result<Option<String>, Fault> {
-    match connection.send_packed_command(&redis::cmd("ROLE")).await.map_err(Fault::from) {
+    match ask(connection, &redis::cmd("ROLE")).await {
         Ok(answer) => Ok(role_of(&answer)),
         Err(fault) if fault.kind == Kind::Forbidden => Ok(None),
         Err(fault) => Err(fault),
