@@ -118,6 +118,7 @@ impl Server {
             () = &mut driver => Fault::new(Kind::Broken, "it closed the connection"),
             fault = doom_of(&mut doomed, number) => fault,
             fault = self.beat() => fault,
+            fault = self.find.watch(&self.dialer, &address) => fault,
         };
         if since.elapsed() >= GOOD {
             backoff.succeeded();
