@@ -42,8 +42,15 @@ enum Bench {
     Flood(flood::Arguments),
     /// Nanoseconds a packet and microseconds a charge, by test run of a running Weir's programs
     Packets(packets::Arguments),
-    /// CPU time a proxied request: Weir and nginx
+    /// Hyper's server and client, alone: a subject of `proxy`
+    #[command(hide = true)]
+    Bare(proxy::bare::Arguments),
+    /// CPU time a proxied request: Weir, nginx, HAProxy, a bare hyper proxy
     Proxy(proxy::Arguments),
+    /// Time to an answer at fixed rates: Weir, nginx, HAProxy
+    Latency(proxy::latency::Arguments),
+    /// Memory of a connection that does nothing: Weir, nginx, HAProxy
+    Idle(proxy::idle::Arguments),
     /// Ten million distinct sources: memory against what `weir check` promised
     Sources(sources::Arguments),
 }
@@ -52,6 +59,9 @@ enum Bench {
 pub fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(nix::unistd::geteuid().is_root(), "the benches need root, for namespaces and XDP");
+    if let Bench::Bare(arguments) = &arguments.bench {
+        return proxy::bare::run(arguments);
+    }
     std::fs::create_dir_all(&arguments.out)?;
     let report = report::Folder::new(arguments.out);
     match &arguments.bench {
@@ -60,7 +70,10 @@ pub fn main() -> Result<()> {
         Bench::FleetSim(arguments) => fleet_sim::run(arguments, &report),
         Bench::Flood(arguments) => flood::run(arguments, &report),
         Bench::Packets(arguments) => packets::run(arguments, &report),
+        Bench::Bare(_) => Ok(()),
         Bench::Proxy(arguments) => proxy::run(arguments, &report),
+        Bench::Latency(arguments) => proxy::latency::run(arguments, &report),
+        Bench::Idle(arguments) => proxy::idle::run(arguments, &report),
         Bench::Sources(arguments) => sources::run(arguments, &report),
     }
 }

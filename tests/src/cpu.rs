@@ -64,6 +64,13 @@ pub fn stay_on(cpu: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &only).with_context(|| format!("moving to core {cpu}"))
 }
 
+/// Lets the calling thread, and what it starts from now on, run on every core.
+pub fn go_anywhere() -> Result<()> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::count()).try_for_each(|cpu| all.set(cpu))?;
+    sched_setaffinity(Pid::from_raw(0), &all).context("moving to any core")
+}
+
 /// Makes this process and its children come before whatever else runs on the machine. Where the kernel
 /// groups processes by session, `nice` orders those of one session only, so the session gets one too.
 pub fn go_before_others() -> Result<()> {

@@ -59,7 +59,10 @@ pub mod load;
 
 pub mod nft;
 
+pub mod front;
+pub mod haproxy;
 pub mod nginx;
+pub mod websocket;
 
 pub mod table;
 

@@ -27,6 +27,8 @@ pub struct Client(Arc<ClientConfig>);
 pub struct Offer<'a> {
     pub alpn: &'a [&'a str],
     pub certificate: Option<&'a Issued>,
+    /// Takes no ticket, so that every handshake is a whole one.
+    pub forgets: bool,
     /// Empty: all.
     pub versions: &'a [&'static SupportedProtocolVersion],
 }
@@ -48,6 +50,9 @@ impl Client {
         };
         config.alpn_protocols = offer.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.enable_sni = true;
+        if offer.forgets {
+            config.resumption = rustls::client::Resumption::disabled();
+        }
         Ok(Self(Arc::new(config)))
     }
 

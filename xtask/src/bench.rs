@@ -18,7 +18,7 @@ pub fn bench(program: &str, args: &Passed) -> Result<()> {
     if !is_root() {
         bail!("network namespaces and XDP need root: sudo -E cargo xtask {program}");
     }
-    setup(&Setup::of(true))?;
+    setup(&if program == "bench" { Setup::of_bench() } else { Setup::of(true) })?;
     build()?;
     let mut command = cargo();
     command.args(["run", "--release", "--locked", "--package", "weir-tests", "--bin", program, "--"]);

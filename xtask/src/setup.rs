@@ -12,9 +12,12 @@ use crate::shell::{Exit, cargo_bin, has, is_root, output, root, run, shown};
 
 #[derive(Args)]
 pub struct Setup {
-    /// Also what test, demo and bench need
+    /// Also what test and demo need
     #[arg(long)]
     tests: bool,
+    /// Also what bench needs besides
+    #[arg(long)]
+    bench: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -22,7 +25,11 @@ pub struct Setup {
 
 impl Setup {
     pub fn of(tests: bool) -> Self {
-        Self { tests, dry_run: false }
+        Self { tests, bench: false, dry_run: false }
+    }
+
+    pub fn of_bench() -> Self {
+        Self { tests: true, bench: true, dry_run: false }
     }
 }
 
@@ -36,6 +43,9 @@ const H2SPEC: &str = "target/h2spec/h2spec";
 
 /// A program and the package that has it.
 const BUILD_TOOLS: [(&str, &str); 1] = [("cc", "gcc")];
+/// Peers and loads of benches.
+const BENCH_TOOLS: [(&str, &str); 3] =
+    [("haproxy", "haproxy"), ("h2load", "nghttp2-client"), ("strace", "strace")];
 const TEST_TOOLS: [(&str, &str); 10] = [
     ("nginx", "nginx-light"),
     ("redis-server", "redis-server"),
@@ -87,6 +97,7 @@ pub fn setup(args: &Setup) -> Result<()> {
 fn missing(args: &Setup) -> Vec<Step> {
     let mut packages: Vec<&str> = Vec::new();
     let tools = BUILD_TOOLS.iter().chain(TEST_TOOLS.iter().filter(|_| args.tests));
+    let tools = tools.chain(BENCH_TOOLS.iter().filter(|_| args.bench));
     packages.extend(tools.filter(|(program, _)| !has(program)).map(|(_, package)| *package));
     let nightly = has_nightly();
     let mut rustup_way = nightly;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use weir_tests::flow::{Flow, Transport};
+use weir_tests::front::{Front, RequestLimit};
 use weir_tests::load::Load;
 use weir_tests::netns::Netns;
 use weir_tests::nft::{Conforming, Meter};
-use weir_tests::nginx::{Nginx, RequestLimit, Role};
+use weir_tests::nginx::{Nginx, Role};
 use weir_tests::ports::free_port;
 use weir_tests::rig::{Bound, Generator, Pace, Sources};
 use weir_tests::root::require_root;
@@ -21,7 +22,7 @@ fn nginx_proxies_and_limits() -> Result<()> {
     let address = || anyhow::Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
     let upstream = Nginx::start("upstream", address()?, &Role::Upstream, folder.path())?;
     let limit = Some(RequestLimit { per_second: 100, burst: 10 });
-    let role = Role::Proxy { upstream: upstream.address, limit };
+    let role = Role::Proxy(Front { limit, ..Front::of(upstream.address) });
     let proxy = Nginx::start("proxy", address()?, &role, folder.path())?;
 
     let answers = Load::on(proxy.address, Duration::from_millis(500)).run();

@@ -10,9 +10,10 @@ use nix::unistd::gettid;
 use super::super::testbed::{RECEIVER_CPU, TCP_PORT, Testbed, UDP_PORT};
 use super::people::SERVING;
 use crate::cpu::{real_time, stay_on};
+use crate::front::RequestLimit;
 use crate::netns::Netns;
 use crate::nft::{Conforming, Meter};
-use crate::nginx::{Nginx, RequestLimit, Role};
+use crate::nginx::{Nginx, Role};
 use crate::rig::{Program, Sink};
 use crate::weir::{Weir, binary};
 
