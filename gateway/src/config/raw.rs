@@ -306,6 +306,7 @@ pub struct Retry {
 #[serde(deny_unknown_fields)]
 pub struct Check {
     pub path: Text,
+    pub grpc: Text,
     pub every: Text,
     pub timeout: Text,
     pub up: Number,

@@ -23,6 +23,8 @@ const RESERVE_MAX: u64 = 100_000;
 const FAILURES_MAX: u64 = 1_000;
 /// More often would be a load.
 const CHECK_EVERY_MIN: Duration = Duration::from_millis(100);
+/// Its length is one byte in the question.
+const GRPC_SERVICE_BYTES_MAX: usize = 127;
 /// Good or bad checks in a row.
 const CHECKS_MAX: u64 = 100;
 
@@ -43,8 +45,14 @@ pub(super) fn forwarding(
     if let Some(path) =
         raw.check.as_ref().and_then(|check| check.get_ref().path.as_ref()).filter(|_| has_http2)
     {
-        let message = "checks of a path speak HTTP/1: leave `path` out, a connection is enough";
+        let message = "checks of a path speak HTTP/1: take `grpc`, or leave it out, a connection is enough";
         compiler.findings.at(path.span(), message);
+    }
+    let has_http1 = upstreams.iter().any(|one| one.speaks == Speaks::Http1);
+    if let Some(service) =
+        raw.check.as_ref().and_then(|check| check.get_ref().grpc.as_ref()).filter(|_| has_http1)
+    {
+        compiler.findings.at(service.span(), "gRPC speaks HTTP/2: write upstreams as h2c:// or h2://");
     }
     Forwarding {
         upstreams,
@@ -135,6 +143,18 @@ fn check(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Check>) -> Check {
             compiler.findings.at(path.span(), "`path` starts with / and is printable ASCII");
         }
         check.question = Question::Http(path.get_ref().as_str().into());
+    }
+    if let Some(service) = &raw.grpc {
+        let name = service.get_ref();
+        if name.len() > GRPC_SERVICE_BYTES_MAX || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message =
+                format!("`grpc` is a service's name, {GRPC_SERVICE_BYTES_MAX} bytes at most, or \"\"");
+            compiler.findings.at(service.span(), message);
+        }
+        if raw.path.is_some() {
+            compiler.findings.at(service.span(), "a check has `path` or `grpc`");
+        }
+        check.question = Question::Grpc(name.as_str().into());
     }
     for (text, field) in [(&raw.every, &mut check.every), (&raw.timeout, &mut check.timeout)] {
         *field = text.as_ref().and_then(|text| compiler.time(text)).unwrap_or(*field);

@@ -116,6 +116,10 @@ impl Reloader {
     pub fn reload(&self, parts: &Parts) -> Result<ReloadReport, String> {
         // One at a time; the lock also keeps the report in the order of the reloads.
         let mut last = self.locked();
+        // A wrong configuration is no reason to write on into a file that was moved away.
+        if let Some(log) = &parts.shared.access_log {
+            log.reopen();
+        }
         let reloaded = self.try_reload(parts);
         match &reloaded {
             Ok(report) => {

@@ -112,6 +112,8 @@ pub enum Question {
     Tcp,
     /// Whether GET of this path is answered with 200 to 399.
     Http(Arc<str>),
+    /// Whether `grpc.health.v1` says that this service is SERVING; "" is the server as a whole.
+    Grpc(Arc<str>),
 }
 
 impl Eject {

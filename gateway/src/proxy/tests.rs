@@ -14,6 +14,8 @@ mod proxied;
 
 mod smuggling;
 
+mod upstreams_http2;
+
 mod websocket;
 
 mod websocket_http2;

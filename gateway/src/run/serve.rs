@@ -147,6 +147,8 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     parts.shared.metrics.collect(Box::new(Collected::of(&parts)));
     let (drain, draining) = watch::channel(false);
     let threads = start_workers(listeners, &shared, &draining).map_err(Failure::system)?;
+    let anew = parts.config.load().access_log.clone();
+    let writer = writer.zip(anew).map(|(writer, log)| writer.reopened_by(Box::new(move || log.open())));
     let log_ended = writer.map(start_log).transpose().map_err(Failure::system)?;
     start_tasks(&parts, offenders, events, admin, socket, &draining);
     await_store(&parts).await;
@@ -174,7 +176,15 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
 fn reach(config: &Config) -> Reach {
     let passwords = config.store.iter().flat_map(|store| store.password_files());
     let files = std::iter::once(&config.file).chain(&config.also).chain(passwords).cloned().collect();
-    Reach { files, socket: config.admin.socket.clone() }
+    Reach { files, socket: config.admin.socket.clone(), log: log_file(config) }
+}
+
+/// What is written to, where that is a file.
+fn log_file(config: &Config) -> Option<PathBuf> {
+    match &config.access_log.as_ref()?.to {
+        access_log::To::File(path) => Some(path.clone()),
+        access_log::To::Stdout | access_log::To::Stderr => None,
+    }
 }
 
 /// Where workers put what others read.

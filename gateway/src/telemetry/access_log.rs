@@ -73,6 +73,7 @@ pub struct Line {
 pub struct AccessLog {
     lines: SyncSender<Line>,
     closed: Arc<AtomicBool>,
+    stale: Arc<AtomicBool>,
     dropped: Counter,
 }
 
@@ -80,11 +81,16 @@ pub struct AccessLog {
 pub struct Writer {
     lines: Receiver<Line>,
     closed: Arc<AtomicBool>,
+    stale: Arc<AtomicBool>,
     out: Box<dyn Write + Send>,
+    open: Option<Open>,
 }
 
+/// Opens what is written to anew.
+pub type Open = Box<dyn Fn() -> io::Result<Box<dyn Write + Send>> + Send>;
+
 impl Config {
-    /// Opens the file, where there is one: append only, so that copying and truncating rotates it.
+    /// Opens the file, where there is one: append only, so that copying and truncating rotates it, too.
     pub fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match &self.to {
             To::Stdout => Box::new(io::stdout()),
@@ -97,15 +103,21 @@ impl Config {
 impl AccessLog {
     pub fn new(queue: u32, out: Box<dyn Write + Send>, dropped: Counter) -> (Self, Writer) {
         let (sender, lines) = sync_channel(queue as usize);
-        let closed = Arc::<AtomicBool>::default();
-        let writer = Writer { lines, closed: Arc::clone(&closed), out };
-        (Self { lines: sender, closed, dropped }, writer)
+        let (closed, stale) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let writer =
+            Writer { lines, closed: Arc::clone(&closed), stale: Arc::clone(&stale), out, open: None };
+        (Self { lines: sender, closed, stale, dropped }, writer)
     }
 
     pub fn write(&self, line: Line) {
         if self.lines.try_send(line).is_err() {
             self.dropped.inc();
         }
+    }
+
+    /// The file may have been moved away: the next lines go to the one that has its name then.
+    pub fn reopen(&self) {
+        self.stale.store(true, Ordering::Release);
     }
 
     /// The writer ends once what waits is written.
@@ -115,11 +127,18 @@ impl AccessLog {
 }
 
 impl Writer {
+    pub fn reopened_by(self, open: Open) -> Self {
+        Self { open: Some(open), ..self }
+    }
+
     /// Until the log is closed and the queue is empty. `now_ns` is the clock of [`Line::began_ns`].
     pub fn run(mut self, now_ns: fn() -> u64) {
         let mut text = String::new();
         loop {
             let is_closed = self.closed.load(Ordering::Acquire);
+            if self.stale.swap(false, Ordering::AcqRel) {
+                self.reopen();
+            }
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let epoch_ns = since_epoch.as_nanos().saturating_sub(now_ns().into());
             while let Ok(line) = self.lines.try_recv() {
@@ -133,6 +152,16 @@ impl Writer {
                 return;
             }
             std::thread::park_timeout(LOOK);
+        }
+    }
+
+    fn reopen(&mut self) {
+        match self.open.as_ref().map(|open| open()) {
+            None => {}
+            Some(Ok(out)) => self.out = out,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the access log cannot be opened anew, the old file is written on");
+            }
         }
     }
 

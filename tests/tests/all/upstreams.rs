@@ -62,6 +62,30 @@ fn a_name_is_followed_to_where_it_moves() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_log_that_was_moved_away_is_begun_anew_at_a_reload() -> Result<()> {
+    let place = Place::new()?;
+    place.write_config(&format!(
+        "[kernel]\nmode = \"off\"\n[access_log]\nto = \"access.log\"\n[[listener]]\naddress = \"127.0.0.1:{}\"\n[[api]]\nname = \"a\"\nlisten_path = \"/\"\nrespond = {{ status = 200 }}\n",
+        place.port
+    ))?;
+    let mut weir = Weir::start_at(place)?;
+    let (log, moved) = (weir.place.folder().join("access.log"), weir.place.folder().join("access.log.1"));
+    let lines = |path: &Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
+    let get = |path: &str| http::get(weir.address(), path);
+    get("/old")?;
+    wait_for("a line", FOLLOWED, || (lines(&log) == 1).then_some(()))?;
+    std::fs::rename(&log, &moved)?;
+    get("/still")?;
+    wait_for("the old file is written on", FOLLOWED, || (lines(&moved) == 2).then_some(()))?;
+    weir.command(&["reload"])?;
+    wait_for("the new file", FOLLOWED, || log.exists().then_some(()))?;
+    get("/new")?;
+    wait_for("a line in it", FOLLOWED, || (lines(&log) == 1).then_some(()))?;
+    ensure!(lines(&moved) == 2, "and none more in the old one");
+    weir.stop()
+}
+
 /// `weir run` with another /etc/hosts, in a mount namespace of its own.
 fn with_hosts(place: &Place, hosts: &Path) -> Result<Command> {
     let mut command = Command::new("unshare");

@@ -17,6 +17,8 @@ pub struct Reach {
     pub files: Vec<PathBuf>,
     /// The control socket: it is removed at the end.
     pub socket: PathBuf,
+    /// The access log: a file in its place can be made and written.
+    pub log: Option<PathBuf>,
 }
 
 /// Readable: the resolver's and TLS's files, libraries and time zones, what /proc and /sys tell. Name
@@ -73,6 +75,11 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     }
     for folder in folders_of(std::iter::once(&reach.socket)) {
         if let Some(rule) = beneath(&folder, AccessFs::RemoveFile.into()) {
+            ruleset = ruleset.add_rule(rule)?;
+        }
+    }
+    for folder in folders_of(reach.log.iter()) {
+        if let Some(rule) = beneath(&folder, AccessFs::MakeReg | AccessFs::WriteFile) {
             ruleset = ruleset.add_rule(rule)?;
         }
     }

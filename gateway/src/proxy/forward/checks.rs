@@ -1,6 +1,8 @@
 //! Asks upstreams how they are, on the control side's runtime and over connections of its own; what a
 //! worker sees of it is one atomic of the target.
 
+mod grpc;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -78,8 +80,10 @@ async fn ask(target: Arc<Target>, check: Check, api: Arc<str>) {
 }
 
 async fn answer(target: &Target, question: &Question) -> io::Result<()> {
-    let Question::Http(path) = question else {
-        return TcpStream::connect(target.address).await.map(drop);
+    let path = match question {
+        Question::Tcp => return TcpStream::connect(target.address).await.map(drop),
+        Question::Grpc(service) => return grpc::serves(target, service).await,
+        Question::Http(path) => path,
     };
     let mut stream = target.connect().await?;
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: ").into_bytes();

@@ -1,5 +1,7 @@
 //! WebSocket: a 101 makes two connections one. Frames are bytes here; nothing looks into them.
 
+mod autobahn;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
