@@ -275,6 +275,7 @@ pub struct Surroundings {
     pub default_socket: PathBuf,
     /// SSH_CONNECTION, else SSH_CLIENT: who is on the other side of the terminal.
     pub ssh: Option<String>,
+    pub manager: kernel::ManagerSaid,
 }
 
 impl Surroundings {
@@ -314,7 +315,8 @@ fn run_args(args: Run, surroundings: &Surroundings) -> RunArgs {
     let default_socket = surroundings.default_socket.clone();
     // A gateway is told by its keeper, who could see more.
     let sessions = if args.ssh_peer.is_empty() { surroundings.sessions() } else { args.ssh_peer };
-    RunArgs { config: args.config, interfaces: args.interface, default_socket, sessions }
+    let manager = surroundings.manager.clone();
+    RunArgs { config: args.config, interfaces: args.interface, default_socket, sessions, manager }
 }
 
 fn ended(run: Result<ExitCode, run::Failure>) -> ExitCode {

@@ -39,7 +39,7 @@ pub use guard::{Guard, Guarded, Host, HostFacts, Names, Ranges, Why, sessions};
 pub use handover::{Handover, HandoverError, Heard, Start, addresses};
 pub use interfaces::own_addresses;
 pub use keeper::{CapacitiesWanted, Keeper, KeeperError};
-pub use listen::{ListenError, open_listeners};
+pub use listen::{ListenError, Manager, ManagerSaid, open_listeners};
 pub use load::{LoadError, Loaded, load};
 pub use log::KernelLog;
 pub use mode::Mode;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use weir::cli::{Cli, Surroundings, execute};
+use weir::kernel::ManagerSaid;
 use weir::run::default_socket;
 use weir::telemetry::log;
 
@@ -15,5 +16,12 @@ fn main() -> ExitCode {
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let default_socket = default_socket(uid.is_root(), runtime_dir.as_deref(), uid.as_raw());
     let ssh = ["SSH_CONNECTION", "SSH_CLIENT"].into_iter().find_map(|name| std::env::var(name).ok());
-    execute(cli, &Surroundings { default_socket, ssh })
+    let said = |name| std::env::var(name).ok();
+    let manager = ManagerSaid {
+        listen_pid: said("LISTEN_PID"),
+        listen_fds: said("LISTEN_FDS"),
+        listen_fdnames: said("LISTEN_FDNAMES"),
+        notify_socket: said("NOTIFY_SOCKET"),
+    };
+    execute(cli, &Surroundings { default_socket, ssh, manager })
 }

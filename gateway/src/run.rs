@@ -17,7 +17,7 @@ pub use self::serve::{possible_cpus, unix_time_s};
 use crate::config::{self, Config};
 use crate::kernel::{
     Capacities, CapacitiesWanted, Established, Facts, Guard, Handover, Interface, Interfaces, Keeper,
-    ModeWanted, Names, addresses, end_cookies, establish, open_listeners,
+    Manager, ManagerSaid, ModeWanted, Names, addresses, end_cookies, establish, open_listeners,
 };
 use crate::plane::{Maps, PinDir};
 
@@ -30,6 +30,7 @@ pub struct RunArgs {
     pub default_socket: PathBuf,
     /// Operators' addresses: far ends of the SSH sessions that this was started from.
     pub sessions: Vec<IpAddr>,
+    pub manager: ManagerSaid,
 }
 
 /// A configuration and whom it must not cut off, as this host is now.
@@ -98,7 +99,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = load(args).map_err(Failure::wrong)?;
     let config = &loaded.config;
     let wanted: Vec<_> = config.proxy.listeners.iter().map(|listener| listener.address).collect();
-    let (listeners, bound) = open_listeners(&wanted, workers(config)).map_err(Failure::system)?;
+    let mut manager = Manager::of(&args.manager);
+    let (listeners, bound) =
+        open_listeners(&wanted, workers(config), &mut manager).map_err(Failure::system)?;
     let kernel = &config.kernel;
     if kernel.mode == ModeWanted::Off {
         let facts = Facts::off("[kernel] mode is \"off\"");

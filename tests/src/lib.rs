@@ -6,6 +6,7 @@ pub mod root;
 
 pub mod wait;
 
+pub mod manager;
 pub mod netns;
 
 pub mod wire;

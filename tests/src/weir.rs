@@ -130,6 +130,12 @@ impl Weir {
         Ok(())
     }
 
+    /// As [`Weir::start_again`], by another command.
+    pub fn start_again_by(&mut self, command: Command) -> Result<()> {
+        self.process = wait_until_ready(&self.place, command)?;
+        Ok(())
+    }
+
     /// The serving child of a keeper; None where one process serves.
     pub fn gateway_pid(&self) -> Option<Pid> {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());

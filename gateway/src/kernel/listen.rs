@@ -1,8 +1,11 @@
 //! Opens the listening sockets: one a worker and address, sharing the port (SO_REUSEPORT), so that
 //! each core accepts its own clients. They outlive the gateway: while it restarts, clients queue.
 
+mod kept;
+
 use std::net::{SocketAddr, TcpListener};
 
+pub use kept::{Manager, ManagerSaid};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait for accept; the kernel cuts it to net.core.somaxconn.
@@ -22,24 +25,49 @@ pub enum ListenError {
     Other { address: SocketAddr, source: std::io::Error },
 }
 
-/// Sockets by worker, and the addresses with the ports they really have.
+/// Sockets by worker, and the addresses with the ports they really have. What a service manager kept is
+/// taken over, with the clients that wait there, and it keeps what is opened here.
 pub fn open_listeners(
     addresses: &[SocketAddr],
     workers: usize,
+    manager: &mut Manager,
 ) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), ListenError> {
     let mut by_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     for wanted in addresses {
+        let kept = manager.take(*wanted);
+        if !kept.is_empty() {
+            share(kept, &mut by_worker).map_err(|source| refused(*wanted, source))?;
+            bound.push(*wanted);
+            continue;
+        }
         probe(*wanted)?;
         let mut address = *wanted;
         for sockets in &mut by_worker {
             let socket = open(address).map_err(|source| refused(address, source))?;
             address = socket.local_addr().map_err(|source| refused(address, source))?;
+            manager.keep(&socket, address);
             sockets.push(socket);
         }
         bound.push(address);
     }
+    manager.forget_the_rest();
     Ok((by_worker, bound))
+}
+
+/// Every socket has a worker, whatever their numbers: the kernel gives clients to each. Where there are
+/// fewer sockets than workers several accept from one.
+fn share(kept: Vec<TcpListener>, by_worker: &mut [Vec<TcpListener>]) -> std::io::Result<()> {
+    let more = by_worker.len().saturating_sub(kept.len());
+    let again: Vec<_> = kept.iter().cycle().take(more).map(TcpListener::try_clone).collect();
+    let all = kept.into_iter().map(Ok).chain(again);
+    let n_workers = by_worker.len().max(1);
+    for (number, socket) in all.enumerate() {
+        if let Some(sockets) = by_worker.get_mut(number % n_workers) {
+            sockets.push(socket?);
+        }
+    }
+    Ok(())
 }
 
 /// SO_REUSEPORT would let us share a port with a stranger of our own user: a bind without it finds

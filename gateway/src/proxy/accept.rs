@@ -40,6 +40,9 @@ use crate::limit::Denied;
 
 /// After an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After the order to end, clients that are about to speak may: a connection that was just accepted, a
+/// handshake under way, a request that is on its way over a kept connection.
+pub(super) const PARTING: Duration = Duration::from_millis(500);
 /// Between two looks at idle connections to upstreams.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -131,6 +134,14 @@ async fn accept(worker: Rc<Worker>, socket: Socket, mut drain: watch::Receiver<b
             }
         }
     }
+}
+
+/// Ready [`PARTING`] after the order to end.
+pub(super) async fn parted(mut drain: watch::Receiver<bool>) {
+    match drain.wait_for(|drain| *drain).await {
+        Ok(_) | Err(_) => {}
+    }
+    sleep(PARTING).await;
 }
 
 /// The client went before it was accepted: nothing of ours is short.

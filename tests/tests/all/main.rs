@@ -23,6 +23,7 @@ mod privileges;
 mod proxy_protocol;
 mod replace;
 mod resize;
+mod restarts;
 mod rig;
 mod store;
 mod tls;

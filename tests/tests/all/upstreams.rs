@@ -83,7 +83,7 @@ fn a_log_that_was_moved_away_is_begun_anew_at_a_reload() -> Result<()> {
     get("/new")?;
     wait_for("a line in it", FOLLOWED, || (lines(&log) == 1).then_some(()))?;
     ensure!(lines(&moved) == 2, "and none more in the old one");
-    weir.stop()
+    weir.stop().map(drop)
 }
 
 /// `weir run` with another /etc/hosts, in a mount namespace of its own.

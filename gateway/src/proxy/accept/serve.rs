@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::http2::{Beginning, beginning, http2};
 use super::place::Place;
 use super::tls::{Secured, Speaks, handshake};
-use super::{Worker, head_bounds};
+use super::{PARTING, Worker, head_bounds, parted};
 use crate::proxy::body::Source;
 use crate::proxy::config::Listener;
 use crate::proxy::connection::{Connection, Peer, Scheme};
@@ -45,7 +45,7 @@ async fn begin(
     place: &mut Place,
     mut stream: TcpStream,
     listener: Listener,
-    mut drain: watch::Receiver<bool>,
+    drain: watch::Receiver<bool>,
 ) -> Option<Begun> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
@@ -54,18 +54,18 @@ async fn begin(
     if listener.proxy_protocol {
         peer = tokio::select! {
             named = place.named(&mut stream) => named?,
-            _ = drain.wait_for(|drain| *drain) => return None,
+            () = parted(drain.clone()) => return None,
         };
     }
     let worker = &place.worker;
     let Some(tls) = &listener.tls else {
-        let (speaks, stream) = plain(worker, peer, stream, &listener, &mut drain).await?;
+        let (speaks, stream) = plain(worker, peer, stream, &listener, &drain).await?;
         return Some(Begun { speaks, stream, over: Connection::new(peer, Scheme::Http, None) });
     };
     let timeouts = worker.shared.snapshot.load().timeouts;
     let secured = tokio::select! {
         secured = handshake(stream, tls, &timeouts) => secured,
-        _ = drain.wait_for(|drain| *drain) => return None,
+        () = parted(drain.clone()) => return None,
     };
     match secured {
         Ok(Secured { stream, speaks, certificate }) => {
@@ -86,7 +86,7 @@ async fn plain(
     peer: Peer,
     mut stream: TcpStream,
     listener: &Listener,
-    drain: &mut watch::Receiver<bool>,
+    drain: &watch::Receiver<bool>,
 ) -> Option<(Speaks, Stream)> {
     if !listener.h2c {
         return Some((Speaks::Http1, Stream::Plain(stream)));
@@ -94,7 +94,7 @@ async fn plain(
     let patience = worker.shared.snapshot.load().timeouts.request_head;
     let looked = tokio::select! {
         looked = timeout(patience, beginning(&mut stream)) => looked,
-        _ = drain.wait_for(|drain| *drain) => return None,
+        () = parted(drain.clone()) => return None,
     };
     let plain = |speaks, ahead| Some((speaks, Stream::Begun { stream, ahead }));
     match looked {
@@ -165,6 +165,7 @@ impl Settings {
             response_write_idle: timeouts.response_write_idle,
             bytes_a_second: bounds.client_bytes_a_second,
             tunnel_idle: timeouts.upstream_response_idle,
+            parting: PARTING,
         }
     }
 }

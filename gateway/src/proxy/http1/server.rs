@@ -41,6 +41,8 @@ pub struct Settings {
     pub response_write_idle: Duration,
     pub bytes_a_second: u64,
     pub tunnel_idle: Duration,
+    /// After the order to end, how long a request may still come.
+    pub parting: Duration,
 }
 
 /// How a connection ended.
@@ -102,7 +104,7 @@ impl<'a> Server<'a> {
     where
         F: Future<Output = Response<Body>>,
     {
-        let mut drain = Drain(Some(Box::pin(drain)));
+        let mut drain = Drain { news: Some(Box::pin(drain)), since: None };
         let mut patience = self.settings.request_head;
         loop {
             let (request, marks) = match self.next(patience, &mut drain).await {
@@ -118,7 +120,7 @@ impl<'a> Server<'a> {
             // Boxed, so that an idle connection holds none of it.
             let exchange = Box::pin(service(request.map(|()| Received::new(&self.wire))));
             let Some(response) = self.unless_gone(exchange).await else { return Ended::Gone };
-            if drain.is_ready().await {
+            if drain.has_come().await {
                 asked.persistence = Persistence::Close;
             }
             match self.answer(&asked, response).await {
@@ -166,7 +168,9 @@ impl<'a> Server<'a> {
                     Poll::Pending => break,
                 }
             }
-            if !began && drain.poll_ready(cx) {
+            if let Some(told) = drain.since(cx).filter(|_| !began) {
+                // The last request may be on its way: closed at once, it would be lost.
+                ready!(self.timer.borrow_mut().poll(cx, told + self.settings.parting));
                 return Poll::Ready(Next::Ended(Ended::Closed));
             }
             let (patience, label) =
@@ -418,17 +422,22 @@ impl From<HeadError> for Rejection {
 }
 
 /// The news that this exchange is the last; kept once it came.
-struct Drain(Option<Pin<Box<dyn Future<Output = ()>>>>);
+struct Drain {
+    news: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    since: Option<Instant>,
+}
 
 impl Drain {
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.0.as_mut().is_some_and(|news| news.as_mut().poll(cx).is_ready()) {
-            self.0 = None;
+    /// When it came, if it did.
+    fn since(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
+        if self.news.as_mut().is_some_and(|news| news.as_mut().poll(cx).is_ready()) {
+            self.news = None;
+            self.since = Some(Instant::now());
         }
-        self.0.is_none()
+        self.since
     }
 
-    async fn is_ready(&mut self) -> bool {
-        poll_fn(|cx| Poll::Ready(self.poll_ready(cx))).await
+    async fn has_come(&mut self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.since(cx).is_some())).await
     }
 }
