@@ -14,18 +14,21 @@ use crate::plane::now_ns;
 /// What it answers: a body, and trailers.
 type Answer = (Vec<u8>, HeaderMap);
 
+/// Path and body of each request.
+type Asked = Vec<(String, Vec<u8>)>;
+
 /// An upstream that answers every request alike, and keeps paths and bodies of what it was asked.
 struct Upstream {
     port: u16,
     answer: Arc<Mutex<Answer>>,
-    asked: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    asked: Arc<Mutex<Asked>>,
 }
 
 impl Upstream {
     fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::<Mutex<Vec<_>>>::default());
+        let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::<Mutex<Asked>>::default());
         let (answered, seen) = (Arc::clone(&answer), Arc::clone(&asked));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -44,11 +47,7 @@ impl Upstream {
     }
 }
 
-async fn converse(
-    stream: std::net::TcpStream,
-    answer: &Mutex<Answer>,
-    asked: &Mutex<Vec<(String, Vec<u8>)>>,
-) {
+async fn converse(stream: std::net::TcpStream, answer: &Mutex<Answer>, asked: &Mutex<Asked>) {
     stream.set_nonblocking(true).unwrap();
     let stream = tokio::net::TcpStream::from_std(stream).unwrap();
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
