@@ -6,7 +6,7 @@ pub mod root;
 
 pub mod wait;
 
-pub mod manager;
+pub mod fd_store;
 pub mod netns;
 
 pub mod wire;

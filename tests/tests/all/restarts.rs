@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use weir_tests::fd_store::Manager;
 use weir_tests::http::{Connection, get};
 use weir_tests::load::Load;
-use weir_tests::manager::Manager;
 use weir_tests::netns::Netns;
 use weir_tests::ports::free_port;
 use weir_tests::root::require_root;
