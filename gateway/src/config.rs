@@ -31,6 +31,8 @@ mod keys;
 
 mod store;
 
+mod fleet;
+
 mod lists;
 
 mod overrides;
@@ -77,6 +79,8 @@ pub struct Config {
     pub admin: Admin,
     /// None: one node, in memory.
     pub store: Option<redis::Config>,
+    /// Only where there is a store.
+    pub fleet: crate::fleet::Config,
     /// None: requests are not logged.
     pub access_log: Option<access_log::Config>,
 }

@@ -14,6 +14,8 @@ mod collector;
 
 mod explain;
 
+mod fleet;
+
 mod guard;
 
 mod lists;
@@ -39,6 +41,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
 use crate::config as weir_toml;
+use crate::fleet::Fleet;
 use crate::kernel::{Confinement, Facts};
 use crate::plane::{Added, Census, Maps};
 use crate::proxy;
@@ -49,11 +52,12 @@ pub use apply::{Trial, begin, revert_at_the_end, revert_in_time};
 pub use census::take_census;
 pub use client::{AskError, ask, ask_with, follow};
 pub use collector::Collected;
+pub use fleet::follow_fleet;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
-    Applied, BanView, CensusView, Explained, GuardView, KernelView, LOAD_BYTES_MAX, LastReload, ListName,
-    ListView, ListsView, MasterView, News, Pending, PingView, PingsView, ReloadReport, Request, SandboxView,
-    Status, StoreView, UpstreamView, WordView, duration_text,
+    Applied, BanView, CensusView, Explained, FleetNodeView, FleetView, GuardView, KernelView, LOAD_BYTES_MAX,
+    LastReload, ListName, ListView, ListsView, MasterView, News, Pending, PingView, PingsView, ReloadReport,
+    Request, SandboxView, Status, StoreView, UpstreamView, WordView, duration_text,
 };
 pub use names::follow_names;
 pub use reload::{Publish, Reloader, watch_files};
@@ -77,6 +81,8 @@ pub struct Parts {
     pub added: Arc<Added>,
     /// Where `[store]` names one.
     pub store: Option<redis::Link>,
+    /// As well.
+    pub fleet: Option<Arc<Fleet>>,
     pub ceiling_bytes: AtomicU64,
     pub started_ns: u64,
     pub ready: AtomicBool,

@@ -95,6 +95,17 @@ impl Plane {
         });
     }
 
+    /// Moves the client's requests up to a debt that other nodes saw, in whichever plane holds it.
+    pub fn raise(&self, key: ClientKey, ahead_ns: u64, now_ns: u64) {
+        let in_kernel = self.charge.as_ref().is_some_and(|charge| {
+            // What the kernel does not take the process table holds, as for a charge.
+            charge.raise(key, Word::Requests, ahead_ns).is_ok()
+        });
+        if !in_kernel || self.table.read(key.0).is_some() {
+            raise_table(&self.table, key.0, ahead_ns, now_ns);
+        }
+    }
+
     /// The client's standing on `word`; takes nothing.
     pub fn peek(&self, client: Client, word: Word, now_ns: u64) -> Standing {
         let process = || self.table.read(client.key.0).map_or(0, |tat_ns| tat_ns.saturating_sub(now_ns));
@@ -136,6 +147,12 @@ pub fn charge_table(table: &Table, key: u64, limit: &Limit, n: u64, now_ns: u64)
         }
         Outcome::Over { debt_ns } => (None, deny(limit, debt_ns, n)),
     })
+}
+
+/// Moves a word of a table up to a debt that others saw.
+pub fn raise_table(table: &Table, key: u64, ahead_ns: u64, now_ns: u64) {
+    let tat_ns = now_ns.saturating_add(ahead_ns);
+    table.update(key, now_ns, |present| ((present < tat_ns).then_some(tat_ns), ()));
 }
 
 fn deny(limit: &Limit, debt_ns: u64, n: u64) -> Decision {

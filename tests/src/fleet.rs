@@ -3,16 +3,19 @@
 
 mod cases;
 
-mod random;
+mod nodes;
 
-mod server;
+mod random;
 
 mod sim;
 
 mod twin;
 
+mod witness;
+
 pub use cases::{BURST, Case, Promise, RATE, cases};
+pub use nodes::{Client, Nodes, Outcomes, Request, send, send_all};
 pub use random::Random;
-pub use server::{Connection, Server};
 pub use sim::{Cut, Gaps, Played, Scenario, play};
 pub use twin::Twin;
+pub use witness::Witness;

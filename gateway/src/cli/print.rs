@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::config::{Ceiling, Errors};
 use crate::control::{
-    Applied, BanView, CensusView, Explained, GuardView, KernelView, ListView, ListsView, News, ReloadReport,
-    SandboxView, Status, StoreView, UpstreamView, duration_text,
+    Applied, BanView, CensusView, Explained, FleetView, GuardView, KernelView, ListView, ListsView, News,
+    ReloadReport, SandboxView, Status, StoreView, UpstreamView, duration_text,
 };
 use crate::kernel::{Detached, Feature, Found, Interface};
 use crate::proxy::CertificateFacts;
@@ -199,12 +199,29 @@ pub(super) fn explained(explained: &Explained) -> String {
     for word in &explained.words {
         text.line(&word.name, format!("{} of {} left", word.left, word.burst));
     }
+    if let Some(view) = &explained.fleet {
+        in_fleet(&mut text, view);
+    }
     let level = explained.next_shed_level;
     text.line(
         "refusals",
         format!("{} of {} to a shed, next at level {level}", explained.refusals, explained.shed_after),
     );
     text.finish()
+}
+
+fn in_fleet(text: &mut Text, view: &FleetView) {
+    if let Some(fault) = &view.fault {
+        text.line("fleet", format!("other nodes are not known: {fault}"));
+    }
+    if let Some(share) = view.share {
+        text.line("share", format!("{share:.1} requests a second are this node's part of the limit"));
+    }
+    for node in &view.nodes {
+        let here = if node.here { ", this node" } else { "" };
+        let name = format!("on {}", node.node);
+        text.line(&name, format!("{} admitted, {} offered in a second{here}", node.admitted, node.offered));
+    }
 }
 
 pub(super) fn bans(rows: &[BanView]) -> String {

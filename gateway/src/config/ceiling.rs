@@ -10,8 +10,9 @@ use weir_ebpf::scope::SCOPE_WORDS;
 use weir_ebpf::verdict::COUNTER_CELLS;
 
 use super::Config;
+use crate::fleet;
 use crate::kernel::ModeWanted;
-use crate::limit::TABLE_ENTRIES;
+use crate::limit::{Ledger, TABLE_ENTRIES};
 use crate::model::{Answer, AuthBounds, Speaks, Upstream};
 use crate::plane::Table;
 use crate::proxy::{
@@ -145,9 +146,20 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
         let (bytes, masters) = (redis::Link::bytes_a_master(), store.masters_max());
         part("store", bytes * masters, format!("requests that wait, {masters} times {} KiB", bytes >> 10));
     }
+    of_the_fleet(config, &mut part);
     auth(config, &mut part);
     part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
     Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
+}
+
+/// What a node of a fleet follows.
+fn of_the_fleet(config: &Config, part: &mut impl FnMut(&'static str, u64, String)) {
+    if config.store.is_none() {
+        return;
+    }
+    part("fleet ledger", Ledger::BYTES, "notes and shares of clients and rows".to_owned());
+    let tracked = fleet::TRACKED as u64;
+    part("fleet clients", tracked * fleet::ENTRY_BYTES, format!("{tracked} clients and rows"));
 }
 
 /// Credentials are there twice while one snapshot takes over from another.

@@ -17,7 +17,9 @@ use super::error::{Findings, nearest};
 use super::lists::{self, prefix};
 use super::raw::{self, Any, Flag, Number, Raw, Text, Texts};
 use super::units::{self, UnitError};
-use super::{Admin, Config, Errors, aggregates, apis, auth, kernel, keys, overrides, ports, store, tls};
+use super::{
+    Admin, Config, Errors, aggregates, apis, auth, fleet, kernel, keys, overrides, ports, store, tls,
+};
 use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
 use crate::model::Rate;
@@ -65,7 +67,6 @@ impl Compiler<'_> {
     }
 
     fn config(&mut self, raw: &Raw, default_socket: &Path) -> Config {
-        self.unsupported(&raw.fleet, "[fleet]");
         let trusted_proxies = self.prefixes(&raw.trusted_proxies);
         let listeners = self.listeners(&raw.listener, &trusted_proxies);
         let mut kernel = kernel::compile(self, raw.kernel.as_ref());
@@ -108,6 +109,7 @@ impl Compiler<'_> {
             kernel,
             admin,
             store: raw.store.as_ref().and_then(|raw| store::store(self, raw)),
+            fleet: fleet::fleet(self, raw),
             access_log: raw.access_log.as_ref().map(|raw| self.access_log(raw.get_ref())),
         }
     }

@@ -36,7 +36,7 @@ pub struct Raw {
     #[serde(default)]
     pub r#override: Vec<Override>,
     pub store: Option<Spanned<Store>>,
-    pub fleet: Any,
+    pub fleet: Option<Spanned<Fleet>>,
     pub timeouts: Option<Timeouts>,
     pub bounds: Option<Bounds>,
     pub auth: Option<AuthBounds>,
@@ -401,6 +401,14 @@ pub struct Store {
     pub prefix: Text,
     pub tags: Number,
     pub timeouts: Option<StoreTimeouts>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    pub node: Text,
+    pub period: Text,
+    pub on_partition: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use weir_ebpf::abi::Sentence;
 
-use super::Parts;
 use super::message::{BanView, News};
+use super::{Parts, fleet};
+use crate::fleet::Order;
 use crate::kernel::Why;
 use crate::model::{ClientKey, prefix_of};
 use crate::plane::{BanReason, BanRow, now_ns};
@@ -33,6 +34,7 @@ pub(super) fn add(parts: &Parts, address: &str, seconds: Option<u64>) -> Result<
     let bans = &parts.shared.bans;
     bans.add(key, BanReason::Operator, 0, length, now_ns).map_err(|error| error.to_string())?;
     tell(parts, News::Banned { client: key.to_string(), reason: "operator".to_owned(), level: 0, seconds });
+    fleet::order(parts, Order::ban(key, length, BanReason::Operator, 0));
     let row = bans.find(key, now_ns).ok_or_else(|| "the ban's time is over already".to_owned())?;
     Ok(view(&row, now_ns))
 }
@@ -40,10 +42,18 @@ pub(super) fn add(parts: &Parts, address: &str, seconds: Option<u64>) -> Result<
 /// Lifts the ban, forgives the debt, resets the level, and sheds the client for nothing during the grace.
 pub(super) fn remove(parts: &Parts, address: &str, grace_seconds: u64) -> Result<bool, String> {
     let key = ClientKey::of(parse_address(address)?);
+    let grace = Duration::from_secs(grace_seconds);
+    let held = lift(parts, key, grace)?;
+    fleet::order(parts, Order::unban(key, grace));
+    Ok(held)
+}
+
+/// As [`remove`], on this node alone.
+pub(super) fn lift(parts: &Parts, key: ClientKey, grace: Duration) -> Result<bool, String> {
     let now_ns = now_ns();
     let shared = &parts.shared;
     let held = shared.bans.remove(key, now_ns).map_err(|error| error.to_string())?;
-    shared.shedder.pardon(key, Duration::from_secs(grace_seconds), now_ns);
+    shared.shedder.pardon(key, grace, now_ns);
     shared.plane.forgive(key, now_ns).map_err(|error| error.to_string())?;
     shared.forget_denials();
     if held {
@@ -80,6 +90,16 @@ pub(super) fn parse_address(text: &str) -> Result<IpAddr, String> {
 pub(super) struct Naming {
     pub what: String,
     pub sentence: Sentence,
+}
+
+/// What keeps this address from being banned.
+pub(super) fn protected(parts: &Parts, address: IpAddr) -> Option<String> {
+    let list = protected_by(parts, address);
+    list.or_else(|| {
+        let guard = parts.guarding.present();
+        let met = guard.met_by(&prefix_of(ClientKey::of(address))).next()?;
+        Some(met.to_string())
+    })
 }
 
 /// The list that keeps the kernel from dropping this address.

@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Parts, status};
+use crate::fleet::View;
 use crate::kernel::{Mode, State};
 use crate::plane::{ListCount, Maps, RuleCount, now_ns};
 use crate::proxy::{TargetFacts, UpstreamFacts};
@@ -39,6 +40,7 @@ impl Collector for Collected {
         kernel(&parts, &mut encoder)?;
         upstreams(&parts, &mut encoder)?;
         store(&parts, &mut encoder)?;
+        fleet(&parts, &mut encoder)?;
         let table = parts.shared.plane.table();
         let last = parts.reloader.last();
         let bans = parts.shared.bans.list(now_ns()).map_or(0, |rows| rows.len() as u64);
@@ -93,6 +95,30 @@ fn upstreams(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
     let ejections: Vec<_> =
         labels.iter().zip(&rows).map(|(labels, row)| (labels.as_slice(), row.ejections)).collect();
     counter(encoder, names::UPSTREAM_EJECTIONS, &ejections)
+}
+
+/// Nothing where there is no store.
+fn fleet(parts: &Parts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let Some(fleet) = &parts.fleet else { return Ok(()) };
+    let View { counts, nodes, tracked, lag, missed, orders_waiting } = fleet.view();
+    gauge(encoder, names::FLEET_NODES, u64::from(nodes))?;
+    gauge(encoder, names::FLEET_TRACKED, tracked as u64)?;
+    gauge(encoder, names::FLEET_ORDERS, orders_waiting as u64)?;
+    let metric = names::FLEET_LAG;
+    let kind = prometheus_client::metrics::MetricType::Gauge;
+    let family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    ConstGauge::new(lag.as_secs_f64()).encode(family)?;
+    for (metric, value) in [
+        (names::FLEET_PUSHED, counts.pushed),
+        (names::FLEET_DEFERRED, counts.deferred),
+        (names::FLEET_OVERSHOOT, counts.overshoot),
+        (names::FLEET_SENTENCES, counts.sentences),
+        (names::FLEET_WIDE, counts.wide),
+        (names::FLEET_MISSED, missed + counts.untracked),
+    ] {
+        counter(encoder, metric, &[(&[], value)])?;
+    }
+    Ok(())
 }
 
 /// Nothing where there is no store.

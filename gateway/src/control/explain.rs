@@ -6,7 +6,7 @@ use weir_ebpf::abi::{PROVED, Sentence, Word};
 
 use super::bans::Naming;
 use super::message::{Explained, WordView, duration_text};
-use super::{Parts, bans};
+use super::{Parts, bans, fleet};
 use crate::limit::{Aggregate, Override};
 use crate::model::{Client, ClientKey, Origin, Rate, Standing};
 use crate::plane::{PinDir, aggregate_tats, now_ns};
@@ -36,6 +36,7 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
         passed: entry.map(|entry| entry.passed),
         dropped: entry.map(|entry| entry.dropped),
         words,
+        fleet: None,
         refusals: shared.shedder.refusals(key, now_ns),
         shed_after: config.limit.shed.refused,
         next_shed_level: shared.shedder.level(key, now_ns).unwrap_or(0),
@@ -43,6 +44,17 @@ pub(super) fn explain(parts: &Parts, address: &str) -> Result<Explained, String>
         conclusion: String::new(),
     };
     explained.conclusion = conclusion(&explained, &namings);
+    Ok(explained)
+}
+
+/// And what other nodes know of it.
+pub(super) async fn with_fleet(
+    parts: &Parts,
+    mut explained: Explained,
+    address: &str,
+) -> Result<Explained, String> {
+    let key = ClientKey::of(bans::parse_address(address)?);
+    explained.fleet = fleet::view(parts, key).await;
     Ok(explained)
 }
 

@@ -350,6 +350,9 @@ pub struct Explained {
     /// The override whose limits it has; None: everybody's.
     pub limits_of: Option<String>,
     pub words: Vec<WordView>,
+    /// What the fleet knows of it; None without one.
+    #[serde(default)]
+    pub fleet: Option<FleetView>,
     /// 429s in the running window of `shed_after`.
     pub refusals: u32,
     pub shed_after: u32,
@@ -357,6 +360,28 @@ pub struct Explained {
     pub next_shed_level: u32,
     /// What happens to the next packet and request, and why.
     pub conclusion: String,
+}
+
+/// A client over all nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FleetView {
+    /// Of the limit of requests, a second: this node's part, where it has one.
+    pub share: Option<f64>,
+    /// Those that charged it lately.
+    pub nodes: Vec<FleetNodeView>,
+    /// Why that is not known.
+    pub fault: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FleetNodeView {
+    pub node: String,
+    /// It is this one.
+    pub here: bool,
+    /// Requests of the client in the last second.
+    pub offered: u32,
+    /// And admitted since it was last quiet.
+    pub admitted: u64,
 }
 
 /// One limit of a client.

@@ -204,6 +204,7 @@ impl Reloader {
             access_log: present.access_log.clone(),
             admin: present.admin.clone(),
             store: present.store.clone(),
+            fleet: present.fleet.clone(),
             kernel: crate::kernel::Config {
                 interfaces: present.kernel.interfaces.clone(),
                 mode: present.kernel.mode,
@@ -250,6 +251,7 @@ fn waiting(present: &Config, fresh: &Config) -> Vec<String> {
         ("[[listener]] address", addresses(present) != addresses(fresh)),
         ("[admin]", present.admin != fresh.admin),
         ("[store]", present.store != fresh.store),
+        ("[fleet]", present.fleet != fresh.fleet),
         ("[kernel] interfaces", old.interfaces != new.interfaces),
         ("[kernel] mode", old.mode != new.mode),
         (CLIENTS, old.clients != new.clients),

@@ -96,6 +96,13 @@ async fn converse(stream: UnixStream, parts: &Parts) -> io::Result<()> {
             let pings = store::ping(parts).await.and_then(value);
             send(&mut write, &Answer::of(pings)).await
         }
+        Ok(Request::Explain { address }) => {
+            let explained = match explain::explain(parts, &address) {
+                Ok(explained) => explain::with_fleet(parts, explained, &address).await.and_then(value),
+                Err(error) => Err(error),
+            };
+            send(&mut write, &Answer::of(explained)).await
+        }
         Ok(Request::Watch) => follow(&mut write, parts.news.subscribe()).await,
         Ok(Request::ListLoad { bytes, .. }) if bytes > LOAD_BYTES_MAX => {
             send(&mut write, &Answer::<()>::Error(format!("a list is at most {LOAD_BYTES_MAX} bytes"))).await
@@ -129,7 +136,6 @@ impl<T> Answer<T> {
 fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
     let answered = match request {
         Request::Status => status::status(parts).and_then(value),
-        Request::Explain { address } => explain::explain(parts, address).and_then(value),
         Request::BansList => bans::list(parts).and_then(value),
         Request::BansAdd { address, seconds } => bans::add(parts, address, *seconds).and_then(value),
         Request::BansRemove { address, grace_seconds } => {
@@ -150,7 +156,7 @@ fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
         Request::Pending => apply::pending(parts).and_then(value),
         Request::Revert => apply::revert(parts).and_then(value),
         Request::StoreStatus => value(store::view(parts)),
-        Request::StorePing => Err("a ping is answered later".to_owned()),
+        Request::StorePing | Request::Explain { .. } => Err("the store is asked first".to_owned()),
         Request::Watch => Err("watch is answered by a stream".to_owned()),
     };
     Answer::of(answered)

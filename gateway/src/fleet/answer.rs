@@ -1,7 +1,9 @@
 //! What the store answers a batch with: how far the fleet's word is ahead, what the fleet is offered, the
 //! node's share; and what others found meanwhile.
 
-use super::Subject;
+use std::time::Duration;
+
+use super::{BanWord, Subject};
 use crate::model::Limit;
 
 /// Numbers and texts, nested: what a Lua script can answer. The link turns the wire into it.
@@ -45,6 +47,7 @@ pub enum Heard {
     Sentence(Sentenced),
     /// Many nodes admit a little of it: each tells exactly from now on.
     Wide(Sentenced),
+    Ban(BanWord),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +100,9 @@ impl Heard {
         let age_ns = nanos(number(age).ok()?);
         let mut words = message.split(' ');
         let kind = words.next()?;
+        if matches!(kind, "B" | "U") {
+            return BanWord::parse(message, Duration::from_nanos(age_ns)).map(Self::Ban);
+        }
         let (subject, ahead, offered) = (words.next()?, words.next()?, words.next()?);
         let (interval, tau) = (words.next()?.parse::<f64>().ok()?, words.next()?.parse::<u64>().ok()?);
         let sentenced = Sentenced {
@@ -110,6 +116,38 @@ impl Heard {
             "W" => Some(Self::Wide(sentenced)),
             _ => None,
         }
+    }
+}
+
+/// What one node told of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeCharge {
+    /// Its name; it has a part of its own for each of its lives.
+    pub node: String,
+    /// In the last second of which it told.
+    pub offered: u32,
+    /// Since the store began to count, which it forgets when the client is quiet.
+    pub admitted: u64,
+}
+
+impl NodeCharge {
+    /// Of a client's hash, as the script writes it.
+    pub fn all(wire: &Wire) -> Vec<Self> {
+        let Wire::List(words) = wire else { return Vec::new() };
+        let mut all: Vec<_> = words.chunks_exact(2).filter_map(Self::parse).collect();
+        all.sort_by(|one, other| one.node.cmp(&other.node));
+        all
+    }
+
+    fn parse(pair: &[Wire]) -> Option<Self> {
+        let [Wire::Text(name), Wire::Text(counts)] = pair else { return None };
+        let mut counts = counts.split(' ').skip(1).map(str::parse::<u64>);
+        let (before, current) = (counts.next()?.ok()?, counts.next()?.ok()?);
+        Some(Self {
+            node: name.strip_prefix("n:")?.to_owned(),
+            offered: u32::try_from(before.max(current)).unwrap_or(u32::MAX),
+            admitted: counts.next()?.ok()?,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::answer::Sentenced;
 use super::entry::Entry;
 use super::gate::{Due, pass};
-use super::{Answer, Ask, Batch, Heard, Item, Subject, Told};
+use super::{Answer, Ask, BanBook, BanWord, Batch, Heard, Item, Learned, Order, Ordered, Subject, Told};
 use crate::model::{ClientKey, Limit};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -74,6 +74,8 @@ pub enum Effect {
     Flagrant {
         client: ClientKey,
     },
+    /// Another node's decision.
+    Ban(BanWord),
 }
 
 /// Since the start.
@@ -102,6 +104,7 @@ pub struct Node {
     is_short: bool,
     cold: u32,
     turn: u64,
+    book: BanBook,
     counts: Counts,
 }
 
@@ -130,6 +133,7 @@ impl Node {
             is_short: false,
             cold: 0,
             turn: 0,
+            book: BanBook::default(),
             counts: Counts::default(),
         }
     }
@@ -263,6 +267,7 @@ impl Node {
             match heard {
                 Heard::Sentence(sentenced) => self.sentenced(sentenced, now_ns, effects),
                 Heard::Wide(sentenced) => self.found_wide(sentenced, now_ns),
+                Heard::Ban(word) => self.hear(word, effects),
             }
         }
     }
@@ -271,6 +276,22 @@ impl Node {
     pub fn failed(&mut self, tag: u16) {
         if let Some(lane) = self.lanes.get_mut(usize::from(tag)) {
             lane.is_out = false;
+        }
+    }
+
+    /// What the store holds of a tag's bans.
+    pub fn learned(&mut self, learned: &Learned, effects: &mut Vec<Effect>) {
+        learned.words.iter().for_each(|word| self.hear(word, effects));
+    }
+
+    /// The store took an order of this node's, or knew better.
+    pub fn ordered(&mut self, order: &Order, ordered: &Ordered) {
+        self.book.ordered(order.client, ordered);
+    }
+
+    fn hear(&mut self, word: &BanWord, effects: &mut Vec<Effect>) {
+        if self.book.take(word) {
+            effects.push(Effect::Ban(*word));
         }
     }
 
@@ -368,12 +389,11 @@ fn cost_ns(limit: &Limit, n: u32) -> u128 {
     (u128::from(limit.interval) * u128::from(n)) >> 16
 }
 
-/// A part of a limit: its rate and its burst, which is at least two requests: one would lose
-/// a part of the rate to chance.
+/// A part of a limit: its rate, and a quarter of its burst, for the fleet's burst is spent already.
 fn share(subject: Subject, limit: &Limit, share_ppm: u32, until_ns: u64) -> Effect {
     let interval = u128::from(limit.interval) * 1_000_000 / u128::from(share_ppm.max(1));
     let interval = u64::try_from(interval).unwrap_or(u64::MAX).min(Limit::TAU_MAX_NS << 16);
     let mut limit = Limit { interval, tau_ns: limit.tau_ns };
-    limit.tau_ns = limit.tau_ns.max(limit.cost_ns(2));
+    limit.tau_ns = (limit.tau_ns / 4).max(limit.cost_ns(1));
     Effect::Share { subject, limit, until_ns }
 }

@@ -3,9 +3,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Config, Denied, Shedder};
-use crate::model::{Client, Decision, LimitName, PrefixMap, Rate, Refusal};
+use super::{Charged, Config, Denied, Ledger, Shedder};
+use crate::model::{Client, Decision, Limit, LimitName, Origin, PrefixMap, Rate, Refusal};
 use crate::plane::Plane;
+
+/// Where clients are charged: the plane, and the fleet's ledger where there is one.
+#[derive(Clone, Copy)]
+pub struct Held<'a> {
+    pub plane: &'a Plane,
+    pub ledger: Option<&'a Ledger>,
+}
 
 /// `[limit.client] requests`, compiled.
 #[derive(Clone, Debug)]
@@ -34,9 +41,13 @@ impl ClientLimit {
     }
 
     /// Takes `n` requests from the client at `address`, whether they conform or not.
-    pub fn debit(&self, plane: &Plane, client: Client, address: IpAddr, n: u64, now_ns: u64) {
+    pub fn debit(&self, held: &Held<'_>, client: Client, address: IpAddr, n: u64, now_ns: u64) {
         if let Some((_, rate)) = self.of(address).filter(|_| n > 0) {
-            plane.debit(client, &rate.limit(), n, now_ns);
+            let limit = rate.limit();
+            held.plane.debit(client, &limit, n, now_ns);
+            if let Some(ledger) = held.ledger {
+                ledger.clients.debited(whom(client, &limit, now_ns), n);
+            }
         }
     }
 
@@ -44,7 +55,7 @@ impl ClientLimit {
     /// denied is answered from `denied`, without asking the plane.
     pub fn charge(
         &self,
-        plane: &Plane,
+        held: &Held<'_>,
         denied: &Denied,
         shedder: &Shedder,
         client: Client,
@@ -53,12 +64,19 @@ impl ClientLimit {
     ) -> Result<(), Refusal> {
         let Some((name, rate)) = self.of(address) else { return Ok(()) };
         let limit = rate.limit();
+        let whom = whom(client, &limit, now_ns);
         let decision = match denied.still(client.key, now_ns) {
             Some(standing) => {
+                if let Some(ledger) = held.ledger {
+                    ledger.clients.refused(whom);
+                }
                 let retry_after_ns = limit.wait_ns(standing.debt_ns, 1).unwrap_or(limit.tau_ns);
                 Decision::Deny { standing, retry_after_ns }
             }
-            None => plane.charge(client, &limit, 1, now_ns),
+            None => {
+                let charge = || held.plane.charge(client, &limit, 1, now_ns);
+                held.ledger.map_or_else(charge, |ledger| ledger.clients.charge(whom, charge))
+            }
         };
         let Decision::Deny { standing, retry_after_ns } = decision else { return Ok(()) };
         denied.remember(client.key, standing, retry_after_ns, now_ns);
@@ -73,4 +91,8 @@ impl ClientLimit {
             shed: shed_ns.is_some(),
         })
     }
+}
+
+fn whom<'a>(client: Client, limit: &'a Limit, now_ns: u64) -> Charged<'a> {
+    Charged { key: client.key.0, limit, from_peer: client.origin == Origin::Peer, now_ns }
 }

@@ -2,9 +2,10 @@
 //! subject or claim, by client at this API, or of the API as a whole. Their words stand in one bounded
 //! table of the process.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use super::{Charged, RowKeys, RowWords};
 use crate::model::{Api, ClientKey, Decision, LimitKey, LimitName, Policy, Rate, Refusal, Standing};
 use crate::plane::{Table, charge_table};
 
@@ -68,18 +69,22 @@ impl Rows {
     pub fn charge<'a>(
         &'a self,
         more: impl Iterator<Item = &'a Row>,
-        table: &Table,
-        hasher: &RandomState,
+        words: &RowWords,
         who: Who<'_>,
         now_ns: u64,
     ) -> Result<(), Refusal> {
         let mut strictest: Option<Refusal> = None;
         for row in self.rows.iter().chain(more) {
-            let Some(key) = row.key_of(hasher, who) else { continue };
+            let Some(key) = row.key_of(&words.keys, who) else { continue };
             let limit = row.rate.limit();
             let decision = match strictest {
-                None => charge_table(table, key, &limit, 1, now_ns),
-                Some(_) => row.peek(table, key, now_ns),
+                None => {
+                    let charge = || charge_table(&words.table, key, &limit, 1, now_ns);
+                    let whom = Charged { key, limit: &limit, from_peer: false, now_ns };
+                    let ledger = words.ledger.as_ref();
+                    ledger.map_or_else(charge, |ledger| ledger.rows.charge(whom, charge))
+                }
+                Some(_) => row.peek(&words.table, key, now_ns),
             };
             if let Decision::Deny { standing, retry_after_ns } = decision {
                 let is_stricter =
@@ -104,8 +109,7 @@ impl Row {
         &self.name
     }
 
-    /// Unforeseeable, so that nobody aims at another's word.
-    fn key_of(&self, hasher: &RandomState, who: Who<'_>) -> Option<u64> {
+    fn key_of(&self, hasher: &RowKeys, who: Who<'_>) -> Option<u64> {
         let identity = who.identity;
         let credential = || identity.map(|one| hasher.hash_one((&self.name, "credential", one.credential)));
         match &self.key {

@@ -85,6 +85,16 @@ impl Shedder {
         self.offenders.try_send(offender).is_ok().then_some(offender)
     }
 
+    /// The step of a client that is offered many times its limit by the fleet; None for whom nobody sheds.
+    pub fn flagrant(&self, key: ClientKey, now_ns: u64) -> Option<Offender> {
+        let (config, now_ms) = (self.config.load(), now_ns / 1_000_000);
+        if config.steps.is_empty() || self.in_grace(key, now_ms) || self.is_spared(key) {
+            return None;
+        }
+        let level = self.climb(key, &config, now_ms);
+        Some(Offender { key, level, length: *config.steps.get(level as usize)? })
+    }
+
     /// Forgets refusals and level, and sheds the client for nothing within `grace`.
     pub fn pardon(&self, key: ClientKey, grace: Duration, now_ns: u64) {
         self.refusals.set_present(key.0, 0);

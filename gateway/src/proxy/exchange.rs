@@ -136,7 +136,7 @@ fn charge(worker: &Worker, snapshot: &Snapshot, from: &Identified, now_ns: u64) 
     }
     let shared = &worker.shared;
     let charged =
-        limit.charge(&shared.plane, &worker.denied, &shared.shedder, from.client, from.address, now_ns);
+        limit.charge(&shared.held(), &worker.denied, &shared.shedder, from.client, from.address, now_ns);
     charged.map_err(|refusal| {
         snapshot.client_refusals.inc();
         if refusal.shed {
@@ -194,14 +194,8 @@ impl Exchange<'_> {
             }
         };
         told.session(&session);
-        let facts = Facts {
-            method: &head.method,
-            uri: &head.uri,
-            client,
-            table: &worker.shared.rows,
-            hasher: &worker.shared.hasher,
-            now_ns,
-        };
+        let facts =
+            Facts { method: &head.method, uri: &head.uri, client, words: &worker.shared.rows, now_ns };
         match served.chain.after_auth(&facts, &session) {
             ControlFlow::Continue(()) => ControlFlow::Continue(session),
             ControlFlow::Break(rejection) => {
@@ -230,7 +224,7 @@ impl Exchange<'_> {
         }
         if let Some(limit) = &self.snapshot.client_limit {
             let weight = self.snapshot.refused_weight;
-            limit.debit(&shared.plane, from.client, from.address, weight, self.now_ns);
+            limit.debit(&shared.held(), from.client, from.address, weight, self.now_ns);
         }
     }
 

@@ -30,9 +30,8 @@ use self::auth::{Auth, Authenticated, Identity};
 use self::policies::Policies;
 use super::connection::Connection;
 use super::respond::Rejection;
-use crate::limit::{Counted, Who};
+use crate::limit::{Counted, RowWords, Who};
 use crate::model::{Api, ClientKey, Policy};
-use crate::plane::Table;
 use crate::telemetry::metrics::Metrics;
 
 /// A step that needs nobody's credential: it goes on or breaks with an answer.
@@ -69,8 +68,7 @@ pub(super) struct Facts<'a> {
     pub method: &'a Method,
     pub uri: &'a Uri,
     pub client: ClientKey,
-    pub table: &'a Table,
-    pub hasher: &'a std::hash::RandomState,
+    pub words: &'a RowWords,
     pub now_ns: u64,
 }
 

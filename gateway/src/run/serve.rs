@@ -17,6 +17,7 @@ use super::banner::banner;
 use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
 use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader, Trial};
+use crate::fleet::{self, Driver, Fleet, News};
 use crate::kernel::{Facts, Guard, Handover, Heard, Names, Reach, confine, drop_capabilities, wanted};
 use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
@@ -32,6 +33,8 @@ use weir_ebpf::abi::{AGGREGATES_MIN, flags};
 
 /// Sheds that wait to be written; beyond it a client is shed by its next refusals.
 const OFFENDERS: usize = 1_024;
+/// Decisions of other nodes that wait to be done.
+const FLEET_NEWS: usize = 4_096;
 /// Lines that a watcher may lag behind.
 const NEWS: usize = 1_024;
 /// For what waits to be logged, at the end.
@@ -114,6 +117,9 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let store = config.store.clone().map(Link::new).transpose();
     let store = store.map_err(|error| Failure::wrong(anyhow!("[store]: {error}")))?;
     let shared = shared(&config, &names, outlets, &facts, charge.clone(), bans, &added.present());
+    let (fleet_sender, fleet_news) = mpsc::channel(FLEET_NEWS);
+    let joined = store.as_ref().and_then(|link| join_fleet(&config, link, &shared, fleet_sender));
+    let (driver, fleet) = joined.unzip();
     let ceiling = ceiling(&config, workers(&config), possible_cpus());
     let admin = tokio::net::TcpListener::bind(config.admin.address).await;
     let admin = admin
@@ -133,6 +139,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
         shared: Arc::clone(&shared),
         added,
         store,
+        fleet,
         maps,
         facts: ArcSwap::from_pointee(facts),
         confinement,
@@ -151,6 +158,10 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     let writer = writer.zip(anew).map(|(writer, log)| writer.reopened_by(Box::new(move || log.open())));
     let log_ended = writer.map(start_log).transpose().map_err(Failure::system)?;
     start_tasks(&parts, offenders, events, admin, socket, &draining);
+    if let Some(driver) = driver {
+        tokio::spawn(driver.run());
+        tokio::spawn(control::follow_fleet(Arc::clone(&parts), fleet_news));
+    }
     await_store(&parts).await;
     parts.ready.store(true, Ordering::Release);
     if let Some(keeper) = &keeper {
@@ -211,12 +222,34 @@ fn shared(
         snapshot: snapshot(config, additions, &upstreams, &auth, &metrics),
         plane: Arc::new(Plane::new(charge, config.kernel.clients)),
         bans,
+        ledger: config.store.as_ref().map(|_| Arc::default()),
         shedder: Arc::new(Shedder::new(config.limit.shed.clone(), offenders)),
         upstreams,
         auth,
         access_log,
         metrics,
         prove_by_accept: facts.proof == "accept",
+    }))
+}
+
+/// A node of the fleet that the store makes; its name has a part that no other process has.
+fn join_fleet(
+    config: &Config,
+    link: &Link,
+    shared: &Arc<Shared>,
+    news: mpsc::Sender<News>,
+) -> Option<(Driver, Arc<Fleet>)> {
+    let ledger = shared.rows.ledger.clone()?;
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = config.fleet.node.clone().unwrap_or_else(|| host().trim().to_owned());
+    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+    Some(Driver::new(fleet::Parts {
+        config: config.fleet.clone(),
+        node: format!("{name}.{:08x}", fresh_seed() >> 32),
+        link: link.clone(),
+        ledger,
+        shared: Arc::clone(shared),
+        news,
     }))
 }
 
@@ -359,6 +392,12 @@ async fn await_store(parts: &Parts) {
         && let Err(fault) = store.wait_up(STORE_WAIT).await
     {
         tracing::warn!(%fault, "ready without the store");
+        return;
+    }
+    if let Some(fleet) = &parts.fleet
+        && tokio::time::timeout(STORE_WAIT, fleet.joined()).await.is_err()
+    {
+        tracing::warn!("ready before the fleet's bans are known");
     }
 }
 

@@ -303,6 +303,27 @@ pub mod collected {
         named("process_table_used", "Slots of the process table that were ever taken");
     pub const TABLE_REPLACED: Named =
         named("process_table_replaced", "Clients that made room while they still owed");
+    pub const FLEET_NODES: Named =
+        named("fleet_nodes", "Nodes of the fleet that are alive, as the store says");
+    pub const FLEET_TRACKED: Named =
+        named("fleet_tracked", "Clients and rows whose sum over the fleet this node follows");
+    pub const FLEET_LAG: Named = named(
+        "fleet_lag_seconds",
+        "Since the store was last heard of, by the tag that is silent for longest",
+    );
+    pub const FLEET_PUSHED: Named =
+        named("fleet_pushed", "Clients and rows told to the store, and confirmed");
+    pub const FLEET_DEFERRED: Named =
+        named("fleet_deferred", "Hot clients and rows that a flush had no room for");
+    pub const FLEET_OVERSHOOT: Named =
+        named("fleet_overshoot_requests", "Requests admitted here beyond the fleet's limit");
+    pub const FLEET_SENTENCES: Named =
+        named("fleet_sentences", "Findings of the fleet that a client is over its limit, heard here");
+    pub const FLEET_WIDE: Named =
+        named("fleet_wide", "Findings that many nodes admit a little of one client, heard here");
+    pub const FLEET_MISSED: Named = named("fleet_missed", "Notes of requests that found no place");
+    pub const FLEET_ORDERS: Named =
+        named("fleet_orders_waiting", "Bans and their ends that wait for the store");
     pub const UPSTREAMS: Named = named("upstreams", "Addresses of upstreams, by API and how they stand");
     pub const UPSTREAM_IN_FLIGHT: Named =
         named("upstream_in_flight", "Requests that an upstream is answering, by API");

@@ -65,7 +65,9 @@ fn good(nodes: usize) -> Vec<Case> {
         let name = format!("{nodes} nodes, good at {percent} %");
         let paced = Scenario { gaps: Gaps::Paced, ..scenario(nodes, offered) };
         let one_node = Scenario { sticky: true, ..paced.clone() };
-        cases.push(case(&name, scenario(nodes, offered), Promise::NoneRefused));
+        // See below.
+        let promise = if percent == 95 { Promise::FewRefused } else { Promise::NoneRefused };
+        cases.push(case(&name, scenario(nodes, offered), promise));
         cases.push(case(format!("{name}, evenly"), paced, Promise::NoneRefused));
         cases.push(case(format!("{name}, evenly, on one node"), one_node, Promise::NoneRefused));
     }

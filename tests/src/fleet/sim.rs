@@ -354,7 +354,7 @@ impl Gateway {
                 Effect::Share { limit, until_ns, .. } => self.share = Some((*limit, *until_ns)),
                 Effect::Unshare { .. } => self.share = None,
                 // Only counted: the run is about limits.
-                Effect::Flagrant { .. } => {}
+                Effect::Flagrant { .. } | Effect::Ban(_) => {}
             }
         }
     }

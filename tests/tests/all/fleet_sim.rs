@@ -4,7 +4,8 @@ use anyhow::{Context, Result, ensure};
 use std::sync::Arc;
 use weir::fleet::{Answer, Ask, Batch, Item, PUSH, Subject};
 use weir::model::{ClientKey, Limit};
-use weir_tests::fleet::{Connection, Random, Server, Twin, cases, play};
+use weir_tests::fleet::{Random, Twin, Witness, cases, play};
+use weir_tests::redis::Redis;
 
 /// `cargo xtask bench fleet-sim` plays a thousand.
 const SEEDS: u64 = 3;
@@ -42,8 +43,8 @@ fn on_given_time(script: &str) -> Result<String> {
 
 #[test]
 fn the_twin_answers_as_the_script_does() -> Result<()> {
-    let server = Server::start()?;
-    let mut redis = Connection::open(server.address)?;
+    let server = Redis::start()?;
+    let mut redis = Witness::open(server.address())?;
     let script = on_given_time(PUSH)?;
     for seed in 0..8 {
         redis.ask(&["FLUSHALL"])?;
@@ -53,7 +54,7 @@ fn the_twin_answers_as_the_script_does() -> Result<()> {
 }
 
 /// Three nodes, four clients with limits of their own, and everything that a network does to batches.
-fn compare(redis: &mut Connection, script: &str, seed: u64) -> Result<()> {
+fn compare(redis: &mut Witness, script: &str, seed: u64) -> Result<()> {
     let mut random = Random::new(seed);
     let mut twin = Twin::default();
     let mut now_us: u64 = 1_700_000_000_000_000 + random.below(1_000_000);

@@ -7,6 +7,7 @@ mod apply;
 mod bad_days;
 mod cookies;
 mod corpus;
+mod fleet;
 mod fleet_sim;
 mod gate;
 mod guard;

@@ -87,6 +87,7 @@ fn parts(file: &Path) -> Parts {
         auth,
         access_log: None,
         metrics,
+        ledger: None,
         prove_by_accept: false,
     });
     let publish = Publish {
@@ -99,6 +100,7 @@ fn parts(file: &Path) -> Parts {
     let reloader = Reloader::new(file, Path::new("s"), Box::new(|_| ()), publish);
     Parts {
         store: None,
+        fleet: None,
         shared: Arc::new(shared),
         maps: None,
         confinement: Confinement { seccomp: Part::On, landlock: Part::On },

@@ -1,12 +1,11 @@
 //! What all workers share: the snapshot that is served, the plane, and the counts of open connections.
 
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::limit::{Shedder, TABLE_ENTRIES};
+use crate::limit::{Held, Ledger, RowWords, Shedder, TABLE_ENTRIES};
 use crate::plane::{Bans, Plane, Table};
 use crate::proxy::filter::KeptByAuth;
 use crate::proxy::forward::{Addresses, Upstreams};
@@ -25,8 +24,7 @@ pub struct Shared {
     pub access_log: Option<AccessLog>,
     pub metrics: Metrics,
     /// Words of the APIs' limits.
-    pub(in crate::proxy) rows: Table,
-    pub(in crate::proxy) hasher: RandomState,
+    pub rows: RowWords,
     pub(super) prove_by_accept: bool,
     /// Bumped by who lifts denials early; see [`Denied`].
     pub(super) generation: Arc<AtomicU64>,
@@ -46,6 +44,8 @@ pub struct SharedParts {
     pub auth: Arc<KeptByAuth>,
     pub access_log: Option<AccessLog>,
     pub metrics: Metrics,
+    /// Of a node in a fleet.
+    pub ledger: Option<Arc<Ledger>>,
     /// The kernel plane has no other way to see handshakes.
     pub prove_by_accept: bool,
 }
@@ -61,6 +61,7 @@ impl Shared {
             auth,
             access_log,
             metrics,
+            ledger,
             prove_by_accept,
         } = parts;
         Self {
@@ -72,14 +73,18 @@ impl Shared {
             auth,
             access_log,
             metrics,
-            rows: Table::new(TABLE_ENTRIES),
-            hasher: RandomState::new(),
+            rows: RowWords::new(ledger),
             prove_by_accept,
             generation: Arc::new(AtomicU64::new(1)),
             connections: AtomicU32::new(0),
             streams: AtomicU32::new(0),
             connections_by_client: Table::new(TABLE_ENTRIES),
         }
+    }
+
+    /// Where clients are charged.
+    pub fn held(&self) -> Held<'_> {
+        Held { plane: &self.plane, ledger: self.rows.ledger.as_deref() }
     }
 
     /// Serves by another snapshot from the next request on.

@@ -33,7 +33,7 @@ pub(super) fn row(api: &Api, policies: &Arc<Policies>, metrics: &Metrics) -> Opt
 impl Filter for Limits {
     fn apply(&self, facts: &Facts<'_>, session: &Session) -> ControlFlow<Rejection> {
         let more = self.policies.rows_of(session.identity());
-        let charged = self.rows.charge(more, facts.table, facts.hasher, facts.who(session), facts.now_ns);
+        let charged = self.rows.charge(more, facts.words, facts.who(session), facts.now_ns);
         let Err(refusal) = charged else { return ControlFlow::Continue(()) };
         if let Some((_, counter)) = self.refusals.iter().find(|(name, _)| *name == refusal.name) {
             counter.inc();

@@ -62,6 +62,7 @@ impl Gateway {
             auth,
             access_log,
             metrics,
+            ledger: None,
             prove_by_accept: false,
         }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
