@@ -21,7 +21,7 @@ pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry
 pub use policy::{Grant, Grants, HeaderText, PathPattern, Policy};
 pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;
-pub use shaping::{Cors, HeaderChanges, Origins, Shaping};
+pub use shaping::{Compress, Cors, HeaderChanges, Origins, Shaping};
 pub use upstream_tls::{Identity, UpstreamTls};
 pub use weir_ebpf::abi::ClientKey;
 pub use weir_ebpf::gcra::Limit;

@@ -32,6 +32,8 @@ mod ratelimit;
 
 mod body;
 
+mod compress;
+
 mod stream;
 
 mod timer;
@@ -44,6 +46,7 @@ mod tests;
 pub use accept::proxy_protocol;
 pub use accept::{HTTP2_CONNECTION_BYTES, HTTP2_HEADS, Shared, SharedParts, TLS_WRITE_BYTES, worker};
 pub use client::hops;
+pub use compress::{COMPRESSING_BYTES, COMPRESSING_MAX};
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
 pub use filter::KeptByAuth;

@@ -16,7 +16,8 @@ use crate::limit::{Ledger, TABLE_ENTRIES};
 use crate::model::{Answer, AuthBounds, Speaks, Upstream};
 use crate::plane::Table;
 use crate::proxy::{
-    HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES, http2_upstream_bytes,
+    COMPRESSING_BYTES, COMPRESSING_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES,
+    http2_upstream_bytes,
 };
 use crate::store::redis;
 use crate::telemetry::access_log;
@@ -147,6 +148,10 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
         part("store", bytes * masters, format!("requests that wait, {masters} times {} KiB", bytes >> 10));
     }
     of_the_fleet(config, &mut part);
+    if config.catalog.apis.iter().any(|api| api.shaping.compress.is_some()) {
+        let (places, each) = (u64::from(COMPRESSING_MAX), COMPRESSING_BYTES);
+        part("compression", places * each, format!("{places} answers at once, {} KiB each", each >> 10));
+    }
     auth(config, &mut part);
     part("processes", PROCESSES, "keeper and gateway at rest".to_owned());
     Ceiling { ceiling_bytes: parts.iter().map(|part| part.bytes).sum(), parts }

@@ -318,6 +318,10 @@ impl Compiler<'_> {
         }
     }
 
+    pub fn size(&mut self, raw: &Spanned<String>) -> Option<u64> {
+        self.fallible(raw, units::size(raw.get_ref()))
+    }
+
     fn bytes(&mut self, raw: &Text, name: &str) -> Option<u32> {
         let raw = raw.as_ref()?;
         let bytes = self.fallible(raw, units::size(raw.get_ref()))?;

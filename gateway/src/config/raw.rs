@@ -258,6 +258,7 @@ pub struct Api {
     pub https_only: Flag,
     pub cors: Option<Spanned<Cors>>,
     pub request_id: Any,
+    pub compress: Option<Spanned<Compress>>,
     pub body_bytes: Text,
     pub client_certificate: Text,
     pub request_total: Text,
@@ -343,6 +344,15 @@ pub struct Cors {
     pub expose: Texts,
     pub credentials: Flag,
     pub max_age: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compress {
+    pub types: Texts,
+    pub min: Text,
+    pub level: Number,
+    pub with_credentials: Flag,
 }
 
 #[derive(Debug, Deserialize)]

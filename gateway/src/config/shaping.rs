@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::compile::Compiler;
 use super::raw;
-use crate::model::{Cors, HeaderChanges, Origins, Redirect, Shaping};
+use crate::model::{Compress, Cors, HeaderChanges, Origins, Redirect, Shaping};
 
 /// Of one hop, or of a message's form: not for anybody to change.
 const NOT_CHANGED: [&str; 12] = [
@@ -36,6 +36,7 @@ pub(super) fn shaping(compiler: &mut Compiler<'_>, raw: &raw::Api) -> Shaping {
         https_only: raw.https_only.as_ref().is_some_and(|only| *only.get_ref()),
         cors: raw.cors.as_ref().and_then(|raw| cors(compiler, raw)),
         request_id: raw.request_id.as_ref().and_then(|raw| request_id(compiler, raw)),
+        compress: raw.compress.as_ref().map(|raw| compress(compiler, raw.get_ref())),
     }
 }
 
@@ -115,6 +116,33 @@ fn request_id(compiler: &mut Compiler<'_>, raw: &Spanned<toml::Value>) -> Option
             None
         }
     }
+}
+
+fn compress(compiler: &mut Compiler<'_>, raw: &raw::Compress) -> Compress {
+    let mut compress = Compress::default();
+    if let Some(types) = &raw.types {
+        compress.types = types.iter().filter_map(|kind| media_type(compiler, kind)).collect();
+    }
+    if let Some(min) = &raw.min {
+        compress.min_bytes = compiler.size(min).unwrap_or(compress.min_bytes);
+    }
+    compress.level = compiler.within(&raw.level, "level", 1..=9).unwrap_or(compress.level);
+    compress.with_credentials = raw.with_credentials.as_ref().is_some_and(|with| *with.get_ref());
+    compress
+}
+
+/// `type/subtype` or `type/*`, in lower case.
+fn media_type(compiler: &mut Compiler<'_>, raw: &Spanned<String>) -> Option<Arc<str>> {
+    let kind = raw.get_ref().to_ascii_lowercase();
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte))
+    };
+    let is_type = |(kind, sub): (&str, &str)| is_word(kind) && (sub == "*" || is_word(sub));
+    if !kind.split_once('/').is_some_and(is_type) {
+        compiler.findings.at(raw.span(), "a type is \"text/html\" or \"text/*\"");
+        return None;
+    }
+    Some(kind.into())
 }
 
 fn cors(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Cors>) -> Option<Cors> {

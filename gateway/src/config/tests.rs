@@ -238,6 +238,8 @@ fn mistakes_of_an_api_are_named_with_their_place() {
             "5:19",
             "credential",
         ),
+        ("respond = { status = 200 }\ncompress = { types = [\"json\"] }", "5:23", "text/html"),
+        ("respond = { status = 200 }\ncompress = { level = 10 }", "5:22", "1 to 9"),
         ("respond = { status = 200 }\nbody_bytes = \"many\"", "5:14", "or \"unlimited\""),
         ("respond = { status = 200 }\nrequest_total = \"0s\"", "5:17", "never do anything"),
         ("respond = { status = 200 }\nclient_certificate = \"require\"", "5:22", "did you mean `required`"),

@@ -14,6 +14,40 @@ pub struct Shaping {
     pub cors: Option<Cors>,
     /// Header of the request's id, in lower case: made where a trusted proxy sent none.
     pub request_id: Option<Arc<str>>,
+    pub compress: Option<Compress>,
+}
+
+/// Which answers go as gzip to clients that take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compress {
+    /// `text/html`, or `text/*`, in lower case.
+    pub types: Vec<Arc<str>>,
+    /// Shorter ones stay as they are; those of unknown length do not.
+    pub min_bytes: u64,
+    /// 1 to 9.
+    pub level: u32,
+    /// Also answers to requests with credentials, and those that set cookies.
+    pub with_credentials: bool,
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        let types = [
+            "text/html",
+            "text/plain",
+            "text/css",
+            "text/csv",
+            "text/javascript",
+            "text/xml",
+            "application/json",
+            "application/problem+json",
+            "application/javascript",
+            "application/xml",
+            "application/wasm",
+            "image/svg+xml",
+        ];
+        Self { types: types.map(Into::into).to_vec(), min_bytes: 1_024, level: 4, with_credentials: false }
+    }
 }
 
 /// Removed first, then set, then added. Names are in lower case and values printable; none of a hop's own.

@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
 use self::timed::Timed;
+use super::compress::Packed;
 use super::forward::{Answer, Judged, Streamed, Switched};
 use super::http1::{Broken, Lines, Received, keep_trailers};
 use super::respond::Fault;
@@ -28,6 +29,8 @@ pub(super) enum Body {
     Tunnel(Box<Switched>),
     /// Any of them, with a deadline.
     Timed(Box<Timed>),
+    /// Any of them, as gzip.
+    Packed(Box<Packed>),
 }
 
 /// Why an answer's body is not whole.
@@ -41,6 +44,8 @@ pub(super) enum BodyError {
     Idle,
     #[error("the request's time in all is over")]
     Late,
+    #[error("not compressed: {0}")]
+    Packing(#[from] std::io::Error),
 }
 
 impl Body {
@@ -66,7 +71,7 @@ impl Body {
             Self::Upstream(answer) => answer.counted(judged),
             Self::Streamed(answer) => answer.counted(judged),
             Self::Tunnel(switched) => switched.counted(judged),
-            Self::Empty | Self::Full(_) | Self::Timed(_) => {}
+            Self::Empty | Self::Full(_) | Self::Timed(_) | Self::Packed(_) => {}
         }
         self
     }
@@ -76,7 +81,7 @@ impl Body {
         match self {
             Self::Upstream(answer) => answer.take_lines(),
             Self::Timed(timed) => timed.take_lines(),
-            Self::Empty | Self::Full(_) | Self::Streamed(_) | Self::Tunnel(_) => None,
+            Self::Empty | Self::Full(_) | Self::Streamed(_) | Self::Tunnel(_) | Self::Packed(_) => None,
         }
     }
 
@@ -100,6 +105,7 @@ impl http_body::Body for Body {
             Self::Upstream(answer) => answer.poll_frame(cx),
             Self::Streamed(answer) => answer.poll_frame(cx),
             Self::Timed(timed) => timed.poll_frame(cx),
+            Self::Packed(packed) => packed.poll_frame(cx),
         }
     }
 
@@ -110,6 +116,7 @@ impl http_body::Body for Body {
             Self::Upstream(answer) => answer.is_end_stream(),
             Self::Streamed(answer) => answer.is_end_stream(),
             Self::Timed(timed) => timed.is_end_stream(),
+            Self::Packed(packed) => packed.is_end_stream(),
         }
     }
 
@@ -120,6 +127,7 @@ impl http_body::Body for Body {
             Self::Upstream(answer) => answer.size_hint(),
             Self::Streamed(answer) => answer.size_hint(),
             Self::Timed(timed) => timed.size_hint(),
+            Self::Packed(_) => SizeHint::default(),
         }
     }
 }

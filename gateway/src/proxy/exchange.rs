@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 use super::accept::Worker;
 use super::body::{Body, RequestBody, Source};
 use super::client::{Identified, identify};
+use super::compress;
 use super::connection::{Connection, Peer};
 use super::dispatch::normalise;
 use super::filter::{Asked, Facts, Presented, Seen, Session};
@@ -65,6 +66,7 @@ async fn dispatch_and_answer(
         peer_is_trusted: from.peer_is_trusted,
     };
     let seen = served.chain.see(&asked);
+    let wanted = compress::wanted(&served.api, asked.headers);
     told.api(&served.api.name, &seen);
     let unanswered = Unanswered(Some(&served.metrics));
     let exchange = Exchange { worker, snapshot, served, over, now_ns, told };
@@ -72,10 +74,15 @@ async fn dispatch_and_answer(
         ControlFlow::Continue(()) => exchange.filter(from, &mut head).await,
         ControlFlow::Break(rejection) => ControlFlow::Break(exchange.charged(from, rejection)),
     };
+    let method = head.method.clone();
     let mut response = match passed {
         ControlFlow::Continue(session) => exchange.answer(from, &seen, &session, head, source).await,
         ControlFlow::Break(rejection) => refuse(worker, &rejection, told),
     };
+    if let Some(compress) = &served.api.shaping.compress {
+        let places = &worker.shared.compressing;
+        response = compress::compress(compress, wanted, &method, places, response);
+    }
     served.chain.on_answer(&seen, response.headers_mut());
     unanswered.answered(response.status().as_u16(), now_ns);
     response
@@ -291,7 +298,8 @@ impl Exchange<'_> {
     fn fields(&self, version: Version) -> Fields {
         let Self { snapshot, served, .. } = *self;
         let is_timed = served.api.request_total.is_none() && snapshot.timeouts.request_total.is_some();
-        let is_read = version > Version::HTTP_11 || served.chain.reads_answers() || is_timed;
+        let is_packed = served.api.shaping.compress.is_some();
+        let is_read = version > Version::HTTP_11 || served.chain.reads_answers() || is_timed || is_packed;
         if is_read { Fields::Read } else { Fields::SentOn }
     }
 

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod auth;
+mod compress;
 mod double;
 mod gone;
 mod harness;

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub sheds: Counter,
     pub streams: Gauge,
     pub streams_refused: Counter,
+    /// Answers that are being compressed.
+    pub compressing: Gauge,
     /// Lines of the access log that found its queue full.
     pub access_log_dropped: Counter,
     connections_closed: Family<ReasonLabel, Counter>,
@@ -117,6 +119,7 @@ impl Default for Metrics {
             sheds: Counter::default(),
             streams: Gauge::default(),
             streams_refused: Counter::default(),
+            compressing: Gauge::default(),
             access_log_dropped: Counter::default(),
             connections_closed: Family::default(),
             malformed: Family::default(),
@@ -144,6 +147,8 @@ impl Default for Metrics {
         registry.register("streams", "Open streams of HTTP/2", metrics.streams.clone());
         let refused = metrics.streams_refused.clone();
         registry.register("streams_refused", "Streams beyond bounds.all_streams", refused);
+        let compressing = metrics.compressing.clone();
+        registry.register("compressing", "Answers that are being compressed", compressing);
         registry.register("sheds", "Clients shed for coming on after 429", metrics.sheds.clone());
         registry.register(
             "access_log_dropped",

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::limit::{Held, Ledger, RowWords, Shedder, TABLE_ENTRIES};
 use crate::plane::{Bans, Plane, Table};
+use crate::proxy::compress::Places;
 use crate::proxy::filter::KeptByAuth;
 use crate::proxy::forward::{Addresses, Upstreams};
 use crate::proxy::snapshot::Snapshot;
@@ -32,6 +33,7 @@ pub struct Shared {
     /// Of HTTP/2.
     pub(super) streams: AtomicU32,
     pub(super) connections_by_client: Table,
+    pub(in crate::proxy) compressing: Arc<Places>,
 }
 
 /// What a [`Shared`] is made of.
@@ -64,6 +66,7 @@ impl Shared {
             ledger,
             prove_by_accept,
         } = parts;
+        let compressing = Arc::new(Places::new(metrics.compressing.clone()));
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             plane,
@@ -79,6 +82,7 @@ impl Shared {
             connections: AtomicU32::new(0),
             streams: AtomicU32::new(0),
             connections_by_client: Table::new(TABLE_ENTRIES),
+            compressing,
         }
     }
 
