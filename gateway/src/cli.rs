@@ -2,6 +2,8 @@
 
 mod apply;
 
+mod keys;
+
 mod operate;
 
 mod print;
@@ -53,6 +55,8 @@ enum Command {
     Reload(Ask),
     /// The Redis that nodes share: what this node knows of it, and what it answers
     Store(Store),
+    /// API keys in a file: make, list, take away, replace
+    Keys(keys::Keys),
     /// XDP programs of this instance; works with weir dead
     Xdp(Xdp),
     /// The serving child of `weir run`
@@ -300,6 +304,7 @@ pub fn execute(cli: Cli, surroundings: &Surroundings) -> ExitCode {
         Command::Deny(args) => operate::lists(ListName::Deny, args.action, surroundings),
         Command::Watch(args) => operate::watch(&args, surroundings),
         Command::Store(args) => store::store(args.action, surroundings),
+        Command::Keys(args) => keys::keys(args),
         Command::Xdp(args) => operate::xdp(args.action, surroundings),
     };
     match done {

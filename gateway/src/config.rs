@@ -29,6 +29,8 @@ mod auth;
 
 mod keys;
 
+mod key_file;
+
 mod store;
 
 mod fleet;
@@ -59,6 +61,7 @@ pub use admin::Admin;
 pub use ceiling::{Ceiling, Part, ceiling};
 pub use cut_off::{find_guard, refuse_cut_off, store_host};
 pub use error::{Error, Errors};
+pub use key_file::{KeyFile, KeyFileError, KeyLine, key_files};
 pub use lists::parse_prefixes;
 pub use units::{UnitError, duration as parse_duration};
 

@@ -14,7 +14,10 @@ mod shaping;
 mod upstream_tls;
 
 pub use api::{Answer, Api, BodyBound, Catalog, Certificates, LimitKey, LimitRow, Redirect, StaticAnswer};
-pub use auth::{Auth, AuthBounds, AuthScheme, KeyAuth, KeyPlace, KeyRow, Require};
+pub use auth::{
+    Auth, AuthBounds, AuthScheme, BasicAuth, CertificateMatch, CertificateRow, HmacAuth, Holder, KeyAuth,
+    KeyPlace, KeyRow, MtlsAuth, Require, Secret, SignerRow, UserRow,
+};
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
 pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Speaks, Upstream};

@@ -29,7 +29,7 @@ pub use aggregates::{
 };
 pub use bans::{BanError, BanReason, BanRow, Bans, kernel_jiffies, remember};
 pub use census::{Census, Memory};
-pub use clock::{jiffies_hz, now_ns, unix_s};
+pub use clock::{jiffies_hz, lower_priority, now_ns, unix_s};
 pub use events::Events;
 pub use kernel::{Charge, ChargeError};
 pub use lists::{LISTS_MAX, List, Marks};

@@ -1,13 +1,19 @@
 //! `auth` of an API, a file for each scheme, and `[auth]`.
 
+pub(super) mod basic;
+pub(super) mod hmac;
 pub(super) mod key;
+pub(super) mod mtls;
 
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::compile::Compiler;
-use super::{policies, raw};
+use super::keys::Known;
+use super::{Errors, policies, raw};
 use crate::model::{Auth, AuthBounds, AuthScheme, Require};
 
 /// Requests that wait take a task's worth of memory each.
@@ -17,20 +23,11 @@ const CREDENTIALS_MAX: u64 = 1 << 22;
 pub(super) fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>, api: &str) -> Option<Auth> {
     const REQUIRE: [(&str, Require); 2] = [("any", Require::Any), ("all", Require::All)];
     let raw = spanned.get_ref();
-    for (scheme, name) in
-        [(&raw.jwt, "`jwt`"), (&raw.basic, "`basic`"), (&raw.hmac, "`hmac`"), (&raw.mtls, "`mtls`")]
-    {
-        compiler.unsupported(scheme, name);
-    }
+    compiler.unsupported(&raw.jwt, "`jwt`");
     let require = compiler.word(&raw.require, "require", &REQUIRE).unwrap_or_default();
     let realm = realm(compiler, &raw.realm).unwrap_or(api).into();
     let mut schemes = schemes(compiler, raw);
-    if schemes.is_empty()
-        && raw.jwt.is_none()
-        && raw.basic.is_none()
-        && raw.hmac.is_none()
-        && raw.mtls.is_none()
-    {
+    if schemes.is_empty() && raw.jwt.is_none() {
         let message = "`auth` names a scheme, as in { key = { file = \"keys.toml\" } }";
         compiler.findings.at(spanned.span(), message);
     }
@@ -50,7 +47,35 @@ fn schemes(compiler: &mut Compiler<'_>, raw: &raw::Auth) -> Vec<Placed> {
     if let Some(raw) = &raw.key {
         schemes.push((raw.span(), key::compile(compiler, raw.get_ref()).map(AuthScheme::Key)));
     }
+    if let Some(raw) = &raw.basic {
+        schemes.push((raw.span(), basic::compile(compiler, raw.get_ref()).map(AuthScheme::Basic)));
+    }
+    if let Some(raw) = &raw.mtls {
+        schemes.push((raw.span(), mtls::compile(compiler, raw).map(AuthScheme::Mtls)));
+    }
+    if let Some(raw) = &raw.hmac {
+        let hmac = hmac::compile(compiler, raw.get_ref());
+        schemes.push((raw.span(), hmac.map(Arc::new).map(AuthScheme::Hmac)));
+    }
     schemes
+}
+
+/// A file of credentials beside the configuration: read, compiled by `rows`, followed.
+fn rows_of<T>(
+    compiler: &mut Compiler<'_>,
+    file: &Spanned<String>,
+    rows: impl FnOnce(&str, &Path, &Known<'_>) -> Result<Vec<T>, Errors>,
+) -> Option<Arc<[T]>> {
+    let file = compiler.folder.join(file.get_ref());
+    compiler.also.push(file.clone());
+    let text = std::fs::read_to_string(&file).map_err(|error| Errors::unreadable(&file, &error));
+    match text.and_then(|text| rows(&text, &file, &compiler.known())) {
+        Ok(rows) => Some(rows.into()),
+        Err(errors) => {
+            compiler.findings.extend(errors);
+            None
+        }
+    }
 }
 
 fn realm<'a>(compiler: &mut Compiler<'_>, raw: &'a raw::Text) -> Option<&'a str> {

@@ -16,8 +16,8 @@ use crate::limit::{Ledger, TABLE_ENTRIES};
 use crate::model::{Answer, AuthBounds, Speaks, Upstream};
 use crate::plane::Table;
 use crate::proxy::{
-    COMPRESSING_BYTES, COMPRESSING_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, TLS_WRITE_BYTES,
-    http2_upstream_bytes,
+    COMPRESSING_BYTES, COMPRESSING_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, KeptByAuth,
+    TLS_WRITE_BYTES, http2_upstream_bytes,
 };
 use crate::store::redis;
 use crate::telemetry::access_log;
@@ -178,6 +178,12 @@ fn auth(config: &Config, part: &mut impl FnMut(&'static str, u64, String)) {
     let n_files = schemes().filter(|scheme| scheme.has_file()).count() as u64;
     let rows = n_files * u64::from(bounds.credentials);
     part("credentials", 2 * rows * AuthBounds::CREDENTIAL_BYTES, format!("{rows} rows, old and new"));
+    part("auth memory", KeptByAuth::BYTES, "passwords and nonces that are remembered".to_owned());
+    if schemes().any(|scheme| scheme.as_basic().is_some()) {
+        let threads = KeptByAuth::PASSWORD_THREADS;
+        let each = AuthBounds::PASSWORD_BYTES;
+        part("passwords", threads * each, format!("{threads} threads, {} MiB each", each >> 20));
+    }
     let waiting = u64::from(bounds.waiting);
     part("auth that waits", waiting * AuthBounds::WAITING_BYTES, format!("{waiting} requests"));
 }

@@ -8,8 +8,8 @@ use toml::{Spanned, Value};
 
 use super::Errors;
 use super::error::{Findings, from_toml};
-use super::raw::{Any, Fields, Key, Keys};
-use crate::model::KeyRow;
+use super::raw::{Any, Fields, Flag, Key, Keys};
+use crate::model::{Holder, KeyRow};
 
 /// What a row may refer to.
 pub(super) struct Known<'a> {
@@ -34,15 +34,15 @@ pub(super) fn parse(text: &str, file: &Path, known: &Known<'_>) -> Result<Arc<[K
     let raw: Keys = toml::from_str(text).map_err(|error| from_toml(text, file, &error))?;
     let mut findings = Findings::new(text, file);
     let (mut names, mut digests) = (HashSet::new(), HashSet::new());
-    if let Some(first) = raw.key.get(known.most as usize) {
-        let message = format!("more than {} keys: raise [auth] credentials", known.most);
-        findings.at(first.name.span(), message);
-    }
+    check_length(&mut findings, &raw.key, known);
     let mut rows = Vec::new();
     for key in &raw.key {
-        name(&mut findings, &key.name, &mut names);
+        let holder = holder(&mut findings, &key.who(), &mut names, known);
         match digest(key.sha256.get_ref()) {
-            Some(sha256) if digests.insert(sha256) => rows.push(row(&mut findings, key, sha256, known)),
+            Some(sha256) if digests.insert(sha256) => {
+                let previous = previous(&mut findings, key, &mut digests);
+                rows.push(KeyRow { holder, sha256, previous });
+            }
             Some(_) => findings.at(key.sha256.span(), "this hash stands twice"),
             None => findings
                 .at(key.sha256.span(), "`sha256` is 64 hex digits: `printf %s KEY | sha256sum` prints them"),
@@ -68,22 +68,66 @@ pub fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
 }
 
-fn row(findings: &mut Findings<'_>, key: &Key, sha256: [u8; 32], known: &Known<'_>) -> KeyRow {
-    KeyRow {
-        name: key.name.get_ref().as_str().into(),
-        sha256,
-        policies: policies(findings, &key.policies, known),
-        expires_s: expires(findings, &key.expires),
-        metadata: metadata(findings, &key.metadata),
-        disabled: key.disabled.as_ref().is_some_and(|disabled| *disabled.get_ref()),
+/// What rows of every kind of credential have in common, as it is written.
+pub(super) struct Who<'a> {
+    pub name: &'a Spanned<String>,
+    pub policies: &'a [Spanned<String>],
+    pub expires: &'a Any,
+    pub metadata: &'a Fields,
+    pub disabled: &'a Flag,
+}
+
+impl Key {
+    fn who(&self) -> Who<'_> {
+        let Self { name, policies, expires, metadata, disabled, .. } = self;
+        Who { name, policies, expires, metadata, disabled }
     }
 }
 
-pub(super) fn policies(
+pub(super) fn holder(
     findings: &mut Findings<'_>,
-    names: &[Spanned<String>],
+    who: &Who<'_>,
+    names: &mut HashSet<String>,
     known: &Known<'_>,
-) -> Box<[Arc<str>]> {
+) -> Holder {
+    name(findings, who.name, names);
+    Holder {
+        name: who.name.get_ref().as_str().into(),
+        policies: policies(findings, who.policies, known),
+        expires_s: expires(findings, who.expires),
+        metadata: metadata(findings, who.metadata),
+        disabled: who.disabled.as_ref().is_some_and(|disabled| *disabled.get_ref()),
+    }
+}
+
+/// A file of credentials: not more rows than there may be.
+pub(super) fn check_length<T>(findings: &mut Findings<'_>, rows: &[T], known: &Known<'_>) {
+    if rows.len() > known.most as usize {
+        findings.at(0..0, format!("more than {} credentials: raise [auth] credentials", known.most));
+    }
+}
+
+fn previous(
+    findings: &mut Findings<'_>,
+    key: &Key,
+    digests: &mut HashSet<[u8; 32]>,
+) -> Option<([u8; 32], u64)> {
+    let raw = key.previous.as_ref()?;
+    let until_s = expires(findings, &Some(raw.until.clone()))?;
+    match digest(raw.sha256.get_ref()) {
+        Some(sha256) if digests.insert(sha256) => Some((sha256, until_s)),
+        Some(_) => {
+            findings.at(raw.sha256.span(), "this hash stands twice");
+            None
+        }
+        None => {
+            findings.at(raw.sha256.span(), "`sha256` is 64 hex digits");
+            None
+        }
+    }
+}
+
+fn policies(findings: &mut Findings<'_>, names: &[Spanned<String>], known: &Known<'_>) -> Box<[Arc<str>]> {
     if let Some(beyond) = names.get(POLICIES_MAX) {
         findings.at(beyond.span(), format!("a credential has at most {POLICIES_MAX} policies"));
     }
@@ -94,7 +138,7 @@ pub(super) fn policies(
 }
 
 /// A moment with its offset, as a text or as TOML writes it.
-pub(super) fn expires(findings: &mut Findings<'_>, raw: &Any) -> Option<u64> {
+fn expires(findings: &mut Findings<'_>, raw: &Any) -> Option<u64> {
     let raw = raw.as_ref()?;
     let text = match raw.get_ref() {
         Value::String(text) => text.clone(),
@@ -108,7 +152,7 @@ pub(super) fn expires(findings: &mut Findings<'_>, raw: &Any) -> Option<u64> {
     Some(u64::try_from(moment.as_second()).unwrap_or(0))
 }
 
-pub(super) fn metadata(findings: &mut Findings<'_>, fields: &Fields) -> Box<[(Arc<str>, Arc<str>)]> {
+fn metadata(findings: &mut Findings<'_>, fields: &Fields) -> Box<[(Arc<str>, Arc<str>)]> {
     let mut bytes = 0;
     for (name, value) in fields {
         bytes += name.get_ref().len() + value.get_ref().len();

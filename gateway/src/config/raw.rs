@@ -369,9 +369,9 @@ pub struct Respond {
 pub struct Auth {
     pub key: Option<Spanned<auth::key::Raw>>,
     pub jwt: Any,
-    pub basic: Any,
-    pub hmac: Any,
-    pub mtls: Any,
+    pub basic: Option<Spanned<auth::basic::Raw>>,
+    pub hmac: Option<Spanned<auth::hmac::Raw>>,
+    pub mtls: Option<Spanned<auth::mtls::Raw>>,
     pub require: Text,
     pub realm: Text,
     #[serde(default)]
@@ -457,6 +457,14 @@ pub struct Key {
     #[serde(default)]
     pub metadata: Fields,
     pub disabled: Flag,
+    pub previous: Option<PreviousKey>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviousKey {
+    pub sha256: Spanned<String>,
+    pub until: Spanned<Value>,
 }
 
 #[derive(Debug, Deserialize)]

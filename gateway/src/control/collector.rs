@@ -57,6 +57,17 @@ impl Collector for Collected {
         ] {
             gauge(&mut encoder, metric, value)?;
         }
+        let [passwords, nonces] = [parts.shared.auth.passwords(), parts.shared.auth.nonces()];
+        for (metric, values) in [
+            (names::AUTH_REMEMBERED, [passwords.0, nonces.0]),
+            (names::AUTH_REMEMBERED_CAPACITY, [passwords.1, nonces.1]),
+        ] {
+            let kind = prometheus_client::metrics::MetricType::Gauge;
+            let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+            for (what, value) in ["passwords", "nonces"].into_iter().zip(values) {
+                ConstGauge::new(value as u64).encode(family.encode_family(&[("what", what)])?)?;
+            }
+        }
         counter(&mut encoder, names::TABLE_REPLACED, &[(&[], table.replaced())])?;
         let reloads: [(&[(&str, &str)], u64); 2] =
             [(&[("result", "ok")], last.succeeded), (&[("result", "failed")], last.failed)];

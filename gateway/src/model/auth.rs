@@ -35,19 +35,35 @@ pub enum Require {
 pub enum AuthScheme {
     /// API keys from a file, present there by SHA-256 only.
     Key(KeyAuth),
+    /// Names and passwords.
+    Basic(BasicAuth),
+    /// Certificates of clients.
+    Mtls(MtlsAuth),
+    /// Signatures by a shared secret.
+    Hmac(Arc<HmacAuth>),
 }
 
 impl AuthScheme {
     pub fn as_key(&self) -> Option<&KeyAuth> {
-        match self {
-            Self::Key(key) => Some(key),
-        }
+        if let Self::Key(key) = self { Some(key) } else { None }
+    }
+
+    pub fn as_basic(&self) -> Option<&BasicAuth> {
+        if let Self::Basic(basic) = self { Some(basic) } else { None }
+    }
+
+    pub fn as_mtls(&self) -> Option<&MtlsAuth> {
+        if let Self::Mtls(mtls) = self { Some(mtls) } else { None }
+    }
+
+    pub fn as_hmac(&self) -> Option<&Arc<HmacAuth>> {
+        if let Self::Hmac(hmac) = self { Some(hmac) } else { None }
     }
 
     /// Whether its credentials are rows of a file.
     pub fn has_file(&self) -> bool {
         match self {
-            Self::Key(_) => true,
+            Self::Key(_) | Self::Basic(_) | Self::Mtls(_) | Self::Hmac(_) => true,
         }
     }
 
@@ -55,6 +71,7 @@ impl AuthScheme {
     pub fn reads_bearer(&self) -> bool {
         match self {
             Self::Key(key) => key.reads_bearer(),
+            Self::Basic(_) | Self::Mtls(_) | Self::Hmac(_) => false,
         }
     }
 }
@@ -103,8 +120,16 @@ impl KeyPlace {
 /// A row of keys.toml.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
-    pub name: Arc<str>,
+    pub holder: Holder,
     pub sha256: [u8; 32],
+    /// The key before this one, and when it ends in seconds of Unix time.
+    pub previous: Option<([u8; 32], u64)>,
+}
+
+/// What a row of any file of credentials says of who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub name: Arc<str>,
     /// Names of policies. None: whatever the API allows.
     pub policies: Box<[Arc<str>]>,
     /// From this second of Unix time on it is no credential.
@@ -112,6 +137,84 @@ pub struct KeyRow {
     pub metadata: Box<[(Arc<str>, Arc<str>)]>,
     /// Kept, and not let through.
     pub disabled: bool,
+}
+
+/// `basic = { file, keep }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasicAuth {
+    pub rows: Arc<[UserRow]>,
+    /// A hash that no password has, as slow as the rows': for names that nobody has.
+    pub nobody: Arc<str>,
+    /// Whether the upstream sees name and password.
+    pub keeps: bool,
+}
+
+/// A name and the hash of its password, as argon2 writes it (`$argon2id$v=19$..`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRow {
+    pub holder: Holder,
+    pub phc: Arc<str>,
+}
+
+/// `mtls = { file, any }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MtlsAuth {
+    pub rows: Arc<[CertificateRow]>,
+    pub any: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateRow {
+    pub holder: Holder,
+    pub by: CertificateMatch,
+}
+
+/// By what a client's certificate is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateMatch {
+    /// Of the certificate in DER.
+    Sha256([u8; 32]),
+    /// An alternative name, with its kind before it: `dns:a.example`, `uri:spiffe://a/b`, `email:`, `ip:`.
+    Name(Arc<str>),
+    /// As RFC 4514 writes names.
+    Subject(Arc<str>),
+}
+
+/// `hmac = { file, components, max_age, nonce }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HmacAuth {
+    pub rows: Arc<[SignerRow]>,
+    /// What a signature must cover.
+    pub components: Vec<Arc<str>>,
+    /// How long one holds from its `created` on.
+    pub max_age: Duration,
+    pub needs_nonce: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerRow {
+    pub holder: Holder,
+    pub secret: Secret,
+}
+
+/// Bytes that stand in no log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// `[auth]`: bounds of all schemes together.
@@ -132,6 +235,8 @@ impl AuthBounds {
     pub const WEIGHT_MAX: u64 = weir_ebpf::gcra::Limit::UNITS_MAX;
     /// A credential with its policies, metadata and identity, as a row and compiled.
     pub const CREDENTIAL_BYTES: u64 = 1 << 10;
+    /// What one check of a password may take: argon2's memory.
+    pub const PASSWORD_BYTES: u64 = 64 << 20;
     /// A request whose credential waits: its task's state beyond the connection's own.
     pub const WAITING_BYTES: u64 = 4 << 10;
 }

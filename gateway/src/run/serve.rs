@@ -153,6 +153,7 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
     control::begin(&parts).map_err(|error| Failure::system(anyhow!(error)))?;
     parts.shared.metrics.collect(Box::new(Collected::of(&parts)));
     let (drain, draining) = watch::channel(false);
+    shared.auth.start(now_ns).map_err(Failure::system)?;
     let threads = start_workers(listeners, &shared, &draining).map_err(Failure::system)?;
     let anew = parts.config.load().access_log.clone();
     let writer = writer.zip(anew).map(|(writer, log)| writer.reopened_by(Box::new(move || log.open())));

@@ -338,6 +338,10 @@ pub mod collected {
         named("upstream_waiting", "Requests that wait because every upstream of their API is full");
     pub const UPSTREAM_EJECTIONS: Named =
         named("upstream_ejections", "Addresses left out because their answers failed, by API");
+    pub const AUTH_REMEMBERED: Named =
+        named("auth_remembered", "What auth remembers: passwords that were right, nonces that passed");
+    pub const AUTH_REMEMBERED_CAPACITY: Named =
+        named("auth_remembered_capacity", "How much of it auth can remember");
     pub const AUTH_WAITING: Named = named("auth_waiting", "Requests whose credential waits for slow work");
     pub const AUTH_WAITING_CAPACITY: Named =
         named("auth_waiting_capacity", "Requests whose credential may wait at once");

@@ -4,6 +4,7 @@
 mod accuracy;
 mod aggregates;
 mod apply;
+mod auth;
 mod bad_days;
 mod cookies;
 mod corpus;

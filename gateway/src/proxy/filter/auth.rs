@@ -9,7 +9,15 @@ mod challenge;
 
 mod identity;
 
+mod basic;
+
+mod hmac;
+
 mod key;
+
+mod mtls;
+
+mod passwords;
 
 mod pending;
 
@@ -76,7 +84,7 @@ struct Site<'a> {
 /// A scheme's row: from its settings to the scheme, or to none where the settings are another's.
 type Row = fn(&AuthScheme, &Site<'_>) -> Option<Box<dyn Scheme>>;
 
-const SCHEMES: [Row; 1] = [key::row];
+const SCHEMES: [Row; 4] = [key::row, basic::row, mtls::row, hmac::row];
 
 /// An API's schemes; none where anybody may pass.
 pub(super) struct Auth {

@@ -9,8 +9,10 @@ fn keyed(limits: &str) -> Gateway {
     Gateway::start(&format!("{limits}{}{KEYED}", respond("shop", "/", "in")))
 }
 
+/// The answer without its date.
 fn ask(gateway: &Gateway, fields: &str) -> String {
-    gateway.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"))
+    let answer = gateway.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"));
+    answer.split_inclusive("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("date:")).collect()
 }
 
 #[test]
@@ -261,5 +263,109 @@ fn who_passes_may_carry_its_own_limit_instead_of_its_addresss() {
             if lift.is_empty() { 0 } else { 3 },
             "who does not pass is charged: {lift}"
         );
+    }
+}
+
+/// A file of users: argon2id at its cheapest, so that a test does not wait.
+fn users(rows: &[(&str, &str, &str)]) -> tempfile::NamedTempFile {
+    use argon2::password_hash::{PasswordHasher as _, SaltString};
+    let params = argon2::Params::new(8, 1, 1, None).unwrap();
+    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let salt = SaltString::encode_b64(&[7; 16]).unwrap();
+    let row = |(name, password, more): &(&str, &str, &str)| {
+        let hash = argon2.hash_password(password.as_bytes(), &salt).unwrap();
+        format!("[[user]]\nname = \"{name}\"\nargon2id = \"{hash}\"\n{more}\n")
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), rows.iter().map(row).collect::<String>()).unwrap();
+    file
+}
+
+fn basic(pair: &str) -> String {
+    use base64ct::Encoding as _;
+    format!("Authorization: Basic {}\r\n", base64ct::Base64::encode_string(pair.as_bytes()))
+}
+
+#[test]
+fn a_password_passes_and_what_is_wrong_is_answered_alike() {
+    let file = users(&[
+        ("ann", "one:two", ""),
+        ("ben", "three", "disabled = true"),
+        ("cid", "four", "expires = 2020-01-01T00:00:00Z"),
+    ]);
+    let double = super::double::Double::new(super::double::OK);
+    let auth = format!(
+        "auth = {{ basic = {{ file = {:?} }}, realm = \"shop\", headers = {{ X-Who = \"{{subject}}\" }} }}\n",
+        file.path()
+    );
+    let gateway = Gateway::start(&format!(
+        "[[api]]\nname = \"shop\"\nlisten_path = \"/\"\nupstreams = [{:?}]\n{auth}",
+        double.url()
+    ));
+    let wrong = ask(&gateway, &basic("ann:one"));
+    assert!(wrong.starts_with("HTTP/1.1 401 "), "{wrong}");
+    assert!(
+        wrong.to_ascii_lowercase().contains("www-authenticate: basic realm=\"shop\", charset=\"utf-8\"\r\n"),
+        "{wrong}"
+    );
+    for (pair, reason) in [
+        (basic("dan:one:two"), "unknown"),
+        (basic("ben:three"), "disabled"),
+        (basic("ben:four"), "unknown"),
+        (basic("cid:four"), "expired"),
+        (basic("ann"), "malformed"),
+        ("Authorization: Basic %%%\r\n".to_owned(), "malformed"),
+        (basic(&format!("ann:{}", "x".repeat(2_000))), "malformed"),
+    ] {
+        let before = gateway.shared.metrics.auth_refused("shop", "basic", reason).get();
+        assert_eq!(ask(&gateway, &pair), wrong, "{pair}");
+        assert_eq!(gateway.shared.metrics.auth_refused("shop", "basic", reason).get(), before + 1, "{pair}");
+    }
+    for _ in 0..2 {
+        assert!(ask(&gateway, &basic("ann:one:two")).starts_with("HTTP/1.1 200 "));
+    }
+    // Right passwords are remembered, those of the disabled and ended too; wrong ones are not.
+    assert_eq!(gateway.shared.auth.passwords().0, 3);
+    let heads = double.heads();
+    assert!(heads.iter().all(|head| head.contains("ann") && !head.contains("Basic")), "{heads:?}");
+}
+
+#[test]
+fn all_schemes_of_an_api_may_be_needed() {
+    let (users, keys) = (users(&[("ann", "one", "")]), keys(&[("robot", "two", "")]));
+    let auth = format!(
+        "auth = {{ key = {{ file = {:?}, header = \"X-Api-Key\" }}, basic = {{ file = {:?} }}, require = \"all\" }}\n",
+        keys.path(),
+        users.path()
+    );
+    let gateway = Gateway::start(&format!("{}{auth}", respond("shop", "/", "in")));
+    let (key, pair) = ("X-Api-Key: two\r\n".to_owned(), basic("ann:one"));
+    for (fields, status) in [
+        (String::new(), 401),
+        (key.clone(), 401),
+        (pair.clone(), 401),
+        (format!("{key}{}", basic("ann:two")), 401),
+        (format!("X-Api-Key: one\r\n{pair}"), 401),
+        (format!("{key}{pair}"), 200),
+    ] {
+        let answer = ask(&gateway, &fields);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {answer}");
+        let challenges = answer.to_ascii_lowercase().matches("www-authenticate:").count();
+        assert_eq!(challenges, if status == 401 { 2 } else { 0 }, "{answer}");
+    }
+}
+
+#[test]
+fn the_first_scheme_whose_credential_is_there_decides() {
+    let (users, keys) = (users(&[("ann", "one", "")]), keys(&[("robot", "two", "")]));
+    let (key, basic_) =
+        (format!("key = {{ file = {:?} }}", keys.path()), format!("basic = {{ file = {:?} }}", users.path()));
+    for order in [format!("{key}, {basic_}"), format!("{basic_}, {key}")] {
+        let gateway = Gateway::start(&format!("{}auth = {{ {order} }}\n", respond("shop", "/", "in")));
+        assert!(ask(&gateway, &basic("ann:one")).starts_with("HTTP/1.1 200 "), "{order}");
+        assert!(ask(&gateway, "Authorization: two\r\n").starts_with("HTTP/1.1 200 "), "{order}");
+        let is_key_first = order.starts_with("key");
+        let both = format!("X-Api-Key: none\r\n{}", basic("ann:one"));
+        assert_eq!(ask(&gateway, &both).starts_with("HTTP/1.1 401 "), is_key_first, "{order}");
     }
 }

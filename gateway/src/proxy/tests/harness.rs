@@ -51,6 +51,7 @@ impl Gateway {
         let metrics = Metrics::default();
         let upstreams = Arc::new(Upstreams::default());
         let auth = Arc::<KeptByAuth>::default();
+        auth.start(now_ns).unwrap();
         let bans = Arc::new(Bans::in_process(64));
         let (sender, offenders) = mpsc::channel(16);
         let shared = Arc::new(Shared::new(SharedParts {

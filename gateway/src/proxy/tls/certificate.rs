@@ -1,5 +1,7 @@
 //! What is read out of a certificate: names and expiry of ours, subject of a client's.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
@@ -25,6 +27,9 @@ pub struct CertificateFacts {
 pub struct ClientCertificate {
     /// As RFC 4514 writes names.
     pub subject: Box<str>,
+    /// Alternative names with their kind: `dns:`, `uri:`, `email:`, `ip:`.
+    pub names: Vec<Box<str>>,
+    pub not_after_s: i64,
     pub sha256: [u8; 32],
 }
 
@@ -56,10 +61,38 @@ fn dns_names(names: &[GeneralName<'_>]) -> Vec<String> {
     names.iter().filter_map(dns).collect()
 }
 
+/// Alternative names of one certificate that are looked at.
+const NAMES_MAX: usize = 32;
+
+fn general_name(name: &GeneralName<'_>) -> Option<Box<str>> {
+    let text = match name {
+        GeneralName::DNSName(name) => format!("dns:{}", name.to_ascii_lowercase()),
+        GeneralName::URI(uri) => format!("uri:{uri}"),
+        GeneralName::RFC822Name(address) => format!("email:{address}"),
+        GeneralName::IPAddress(bytes) => format!("ip:{}", address(bytes)?),
+        _ => return None,
+    };
+    Some(text.into())
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
+    v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
+}
+
 impl ClientCertificate {
     /// Of the leaf of a verified chain.
     pub(in crate::proxy) fn of(leaf: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
-        Some(Self { subject: parsed.subject().to_string().into(), sha256: Sha256::digest(leaf).into() })
+        let alternative = parsed.subject_alternative_name().ok().flatten();
+        let names = alternative.map(|extension| {
+            extension.value.general_names.iter().take(NAMES_MAX).filter_map(general_name).collect()
+        });
+        Some(Self {
+            subject: parsed.subject().to_string().into(),
+            names: names.unwrap_or_default(),
+            not_after_s: parsed.validity().not_after.timestamp(),
+            sha256: Sha256::digest(leaf).into(),
+        })
     }
 }

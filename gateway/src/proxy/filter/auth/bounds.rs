@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::hmac::{self, Nonces};
+use super::passwords::{self, Passwords};
 use crate::model::AuthBounds;
 
 /// One for the process.
@@ -14,6 +16,8 @@ use crate::model::AuthBounds;
 pub struct Kept {
     bounds: ArcSwap<AuthBounds>,
     waiting: AtomicU32,
+    pub(super) passwords: Arc<Passwords>,
+    pub(super) nonces: Arc<Nonces>,
 }
 
 /// A place among those that wait; given back when it is dropped.
@@ -28,6 +32,27 @@ impl Kept {
     pub fn publish(&self, bounds: AuthBounds) {
         self.bounds.store(Arc::new(bounds));
     }
+
+    /// Starts the threads that check passwords. `now_ns` is the clock of requests.
+    pub fn start(&self, now_ns: fn() -> u64) -> std::io::Result<()> {
+        self.passwords.start(now_ns)
+    }
+
+    /// Passwords that are remembered, and how many may be.
+    pub fn passwords(&self) -> (usize, usize) {
+        (self.passwords.remembered(), passwords::REMEMBERED)
+    }
+
+    /// Nonces that are remembered, and how many may be.
+    pub fn nonces(&self) -> (usize, usize) {
+        (self.nonces.len(), hmac::NONCES)
+    }
+
+    /// Threads that check passwords.
+    pub const PASSWORD_THREADS: u64 = passwords::THREADS as u64;
+
+    /// Bytes that what is remembered takes at most.
+    pub const BYTES: u64 = (passwords::REMEMBERED * 96 + hmac::NONCES * 48) as u64;
 
     /// Requests that wait now.
     pub fn waiting(&self) -> u32 {

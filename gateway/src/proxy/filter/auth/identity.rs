@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
 
+use crate::model::Holder;
+
 /// What a scheme knows of who passed it. Made once for each credential and shared: nothing in it is made
 /// for a request, and nothing in it is a secret.
 #[derive(Debug, Default)]
@@ -27,6 +29,18 @@ pub(in crate::proxy) struct Identity {
 }
 
 impl Identity {
+    /// Of a row in a file of credentials.
+    pub(super) fn of(scheme: &'static str, holder: &Holder) -> Self {
+        Self {
+            name: Arc::clone(&holder.name),
+            scheme,
+            policies: holder.policies.clone(),
+            claims: holder.metadata.clone(),
+            expires_s: holder.expires_s,
+            ..Self::default()
+        }
+    }
+
     pub fn is_expired(&self, unix_s: u64) -> bool {
         self.expires_s.is_some_and(|end_s| end_s <= unix_s)
     }

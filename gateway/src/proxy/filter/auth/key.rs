@@ -39,7 +39,9 @@ pub(super) fn row(settings: &AuthScheme, site: &Site<'_>) -> Option<Box<dyn Sche
     let settings = settings.as_key()?;
     let mut by_prefix: HashMap<u64, Vec<Known>> = HashMap::new();
     for row in settings.rows.iter() {
-        by_prefix.entry(prefix(&row.sha256)).or_default().push(Known::of(row));
+        for known in Known::of(row) {
+            by_prefix.entry(prefix(&known.sha256)).or_default().push(known);
+        }
     }
     let places = settings.places.iter().filter_map(|place| Place::of(place, site.shares_bearer)).collect();
     let challenge = challenge(settings, site.realm);
@@ -56,16 +58,20 @@ fn challenge(settings: &KeyAuth, realm: &str) -> Challenge {
 }
 
 impl Known {
-    fn of(row: &KeyRow) -> Self {
-        let identity = Identity {
-            name: Arc::clone(&row.name),
-            scheme: NAME,
-            policies: row.policies.clone(),
-            claims: row.metadata.clone(),
-            expires_s: row.expires_s,
-            ..Identity::default()
+    /// The key, and the one before it while that holds.
+    fn of(row: &KeyRow) -> Vec<Self> {
+        let known = |sha256, identity: Identity| Self {
+            sha256,
+            disabled: row.holder.disabled,
+            identity: Arc::new(identity),
         };
-        Self { sha256: row.sha256, disabled: row.disabled, identity: Arc::new(identity) }
+        let mut all = vec![known(row.sha256, Identity::of(NAME, &row.holder))];
+        if let Some((sha256, until_s)) = row.previous {
+            let mut identity = Identity::of(NAME, &row.holder);
+            identity.expires_s = Some(identity.expires_s.map_or(until_s, |end_s| end_s.min(until_s)));
+            all.push(known(sha256, identity));
+        }
+        all
     }
 }
 

@@ -14,6 +14,16 @@ pub(in crate::proxy) enum Reason {
     Malformed,
     /// Nobody has it.
     Unknown,
+    /// The signature is not that of who it names.
+    Signature,
+    /// Signed by an algorithm that is not taken.
+    Algorithm,
+    /// What must be said or covered by a signature is not.
+    Component,
+    /// It is of a time to come.
+    Early,
+    /// It passed before.
+    Replayed,
     /// Somebody's, and turned off.
     Disabled,
     /// Somebody's, and its time is over.
@@ -48,6 +58,11 @@ impl Reason {
             Self::Ambiguous => "ambiguous",
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
+            Self::Signature => "signature",
+            Self::Algorithm => "algorithm",
+            Self::Component => "component",
+            Self::Early => "early",
+            Self::Replayed => "replayed",
             Self::Disabled => "disabled",
             Self::Expired => "expired",
             Self::Policy => "policy",
@@ -60,7 +75,15 @@ impl Reason {
         match self {
             Self::Absent => Answer::Absent,
             Self::Ambiguous => Answer::BadRequest,
-            Self::Malformed | Self::Unknown | Self::Disabled | Self::Expired => Answer::Unauthorized,
+            Self::Malformed
+            | Self::Unknown
+            | Self::Signature
+            | Self::Algorithm
+            | Self::Component
+            | Self::Early
+            | Self::Replayed
+            | Self::Disabled
+            | Self::Expired => Answer::Unauthorized,
             Self::Policy => Answer::Forbidden,
             Self::Busy | Self::Unavailable => Answer::Unavailable,
         }

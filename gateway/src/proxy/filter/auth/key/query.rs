@@ -18,8 +18,8 @@ pub(super) fn find<'a>(query: &'a str, name: &str) -> Found<'a> {
 
 /// Takes the pair out; what else stands in the query keeps its order and its letters.
 pub(super) fn strip(uri: &mut Uri, name: &str) {
-    let rest: Vec<_> =
-        uri.query().unwrap_or_default().split('&').filter(|pair| value(pair, name).is_none()).collect();
+    let Some(query) = uri.query() else { return };
+    let rest: Vec<_> = query.split('&').filter(|pair| value(pair, name).is_none()).collect();
     let mut text = uri.path().to_owned();
     if !rest.is_empty() {
         text.push('?');
