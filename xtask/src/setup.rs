@@ -46,9 +46,10 @@ const BUILD_TOOLS: [(&str, &str); 1] = [("cc", "gcc")];
 /// Peers and loads of benches.
 const BENCH_TOOLS: [(&str, &str); 3] =
     [("haproxy", "haproxy"), ("h2load", "nghttp2-client"), ("strace", "strace")];
-const TEST_TOOLS: [(&str, &str); 10] = [
+const TEST_TOOLS: [(&str, &str); 11] = [
     ("nginx", "nginx-light"),
     ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
     ("nft", "nftables"),
     ("wrk", "wrk"),
     ("bpftool", "bpftool"),

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails in a test ends it where it stands")]
 
+mod backend;
 mod cluster;
 mod faults;
+mod gateway;
 mod linked;
 mod secrets;
 mod sentinel;

@@ -14,7 +14,11 @@ use super::cluster::{Cluster, Work};
 use super::open::Dialer;
 use super::sentinel::{Find, Sentinels};
 use super::server::{PENDING_KIB, Request, Server};
+use super::slots::text;
 use super::{Address, Config, Fault, Kind, Probe, Reader, Status, Topology};
+
+/// Keys that one SCAN looks at.
+const SCAN_KEYS: usize = 1_000;
 
 /// A handle; all of them are the same link.
 #[derive(Clone)]
@@ -157,14 +161,47 @@ impl Link {
         all
     }
 
-    /// Asks every master that there is a row for.
-    pub async fn probe(&self) -> Vec<Probe> {
-        let servers = match &self.0.masters {
+    /// Keys that match a pattern, of all masters, at most `most`.
+    pub async fn scan(&self, pattern: &str, most: usize) -> Result<Vec<String>, Fault> {
+        let mut found = Vec::new();
+        for server in self.servers() {
+            let mut cursor = "0".to_owned();
+            loop {
+                let page = SCAN_KEYS.to_string();
+                let words: [&[u8]; 6] =
+                    [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", page.as_bytes()];
+                let answer = server.send(Request::Plain(&command(&words))).await?;
+                let Some([next, keys]) = answer.as_sequence() else {
+                    return Err(Fault::new(Kind::Refused, "the answer makes no sense"));
+                };
+                found.extend(keys.as_sequence().unwrap_or_default().iter().filter_map(text));
+                cursor = text(next).unwrap_or_default();
+                if found.len() >= most {
+                    found.truncate(most);
+                    return Ok(found);
+                }
+                if cursor == "0" || cursor.is_empty() {
+                    break;
+                }
+            }
+        }
+        found.sort_unstable();
+        // Redis may name one twice.
+        found.dedup();
+        Ok(found)
+    }
+
+    fn servers(&self) -> Vec<Arc<Server>> {
+        match &self.0.masters {
             Masters::One(server) => vec![Arc::clone(server)],
             Masters::Cluster(cluster) => cluster.servers(),
-        };
+        }
+    }
+
+    /// Asks every master that there is a row for.
+    pub async fn probe(&self) -> Vec<Probe> {
         let mut probes = Vec::new();
-        for server in servers {
+        for server in self.servers() {
             probes.push(Probe::of(&server, server.written().map(|address| address.to_string())).await);
         }
         probes
