@@ -49,6 +49,8 @@ enum Command {
     Deny(Lists),
     /// Sampled decisions of the packet path and every ban, as they happen
     Watch(Watch),
+    /// Published sets of keys that verify JSON Web Tokens
+    Jwks(Jwks),
     /// Put a configuration in force: for good, or on trial until it is kept
     Apply(Apply),
     /// Read the configuration again; a wrong one changes nothing
@@ -206,6 +208,29 @@ enum ListAction {
 }
 
 #[derive(Args)]
+struct Jwks {
+    #[command(subcommand)]
+    action: JwksAction,
+}
+
+#[derive(Subcommand)]
+enum JwksAction {
+    /// Every set with its keys, its age, and what is wrong with it
+    Status {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Fetch sets now, whatever their age
+    Refresh {
+        /// One of them; left out: all
+        #[arg(value_name = "URL")]
+        url: Option<String>,
+        #[command(flatten)]
+        ask: Ask,
+    },
+}
+
+#[derive(Args)]
 struct Watch {
     /// End after so many lines
     #[arg(long, value_name = "N")]
@@ -302,6 +327,7 @@ pub fn execute(cli: Cli, surroundings: &Surroundings) -> ExitCode {
         Command::Bans(args) => operate::bans(args.action, surroundings),
         Command::Allow(args) => operate::lists(ListName::Allow, args.action, surroundings),
         Command::Deny(args) => operate::lists(ListName::Deny, args.action, surroundings),
+        Command::Jwks(args) => operate::jwks(args.action, surroundings),
         Command::Watch(args) => operate::watch(&args, surroundings),
         Command::Store(args) => store::store(args.action, surroundings),
         Command::Keys(args) => keys::keys(args),

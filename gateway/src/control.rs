@@ -18,6 +18,8 @@ mod fleet;
 
 mod guard;
 
+mod jwks;
+
 mod lists;
 
 mod message;
@@ -55,9 +57,9 @@ pub use collector::Collected;
 pub use fleet::follow_fleet;
 pub use guard::{Guarding, follow_guard};
 pub use message::{
-    Applied, BanView, CensusView, Explained, FleetNodeView, FleetView, GuardView, KernelView, LOAD_BYTES_MAX,
-    LastReload, ListName, ListView, ListsView, MasterView, News, Pending, PingView, PingsView, ReloadReport,
-    Request, SandboxView, Status, StoreView, UpstreamView, WordView, duration_text,
+    Applied, BanView, CensusView, Explained, FleetNodeView, FleetView, GuardView, KernelView, KeySetView,
+    LOAD_BYTES_MAX, LastReload, ListName, ListView, ListsView, MasterView, News, Pending, PingView,
+    PingsView, ReloadReport, Request, SandboxView, Status, StoreView, UpstreamView, WordView, duration_text,
 };
 pub use names::follow_names;
 pub use reload::{Publish, Reloader, watch_files};

@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod decision;
 mod forwarding;
+mod jwt;
 mod policy;
 mod prefixes;
 mod rate;
@@ -21,6 +22,7 @@ pub use auth::{
 pub use client::{Client, Origin, prefix_of};
 pub use decision::{Decision, LimitName, Refusal, Standing};
 pub use forwarding::{Admit, BalanceBy, Check, Eject, Forwarding, Question, Retry, Speaks, Upstream};
+pub use jwt::{Algorithm, Jwt, JwtAuth, JwtClaims, JwtKeys, KeySetSource, Revoked};
 pub use policy::{Grant, Grants, HeaderText, PathPattern, Policy};
 pub use prefixes::{PrefixMap, PrefixSet};
 pub use rate::Rate;

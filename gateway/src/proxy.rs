@@ -49,7 +49,10 @@ pub use client::hops;
 pub use compress::{COMPRESSING_BYTES, COMPRESSING_MAX};
 pub use config::{Bounds, Config, Listener, Timeouts};
 pub use dispatch::normalise;
-pub use filter::KeptByAuth;
+pub use filter::{
+    HeldKeySetFacts, KEY_SET_BYTES_MAX, KEY_SETS_MAX, KEYS_OF_A_SET_MAX, KeptByAuth, KeySetFacts,
+    VerifiedTokens, fetch_key_sets,
+};
 pub use forward::{
     Addresses, IDLE_ALL_MAX, TargetFacts, UpstreamFacts, Upstreams, check_upstream_tls, check_upstreams,
     http2_upstream_bytes,

@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Ask, BansAction, Explain, ListAction, Pins, Surroundings, Watch, XdpAction, default_pin_dir, print,
+    Ask, BansAction, Explain, JwksAction, ListAction, Pins, Surroundings, Watch, XdpAction, default_pin_dir,
+    print,
 };
 use crate::config;
 use crate::control::{
-    AskError, BanView, Explained, LOAD_BYTES_MAX, ListName, ListView, ListsView, News, ReloadReport, Request,
-    Status, ask as ask_weir, ask_with, follow,
+    AskError, BanView, Explained, KeySetView, LOAD_BYTES_MAX, ListName, ListView, ListsView, News,
+    ReloadReport, Request, Status, ask as ask_weir, ask_with, follow,
 };
 use crate::kernel::{Found, detach, is_dropping, probe, survey};
 use crate::plane::PinDir;
@@ -80,6 +81,14 @@ pub(super) fn lists(list: ListName, action: ListAction, surroundings: &Surroundi
             told::<ListView>(&ask, answer, print::changed_list)
         }
     }
+}
+
+pub(super) fn jwks(action: JwksAction, surroundings: &Surroundings) -> Result<(), Failed> {
+    let (request, ask) = match action {
+        JwksAction::Status { ask } => (Request::JwksStatus, ask),
+        JwksAction::Refresh { url, ask } => (Request::JwksRefresh { url }, ask),
+    };
+    answered::<Vec<KeySetView>>(&ask, surroundings, &request, |rows| print::key_sets(rows))
 }
 
 /// What errors name, and the bytes.

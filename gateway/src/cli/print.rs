@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::config::{Ceiling, Errors};
 use crate::control::{
-    Applied, BanView, CensusView, Explained, FleetView, GuardView, KernelView, ListView, ListsView, News,
-    ReloadReport, SandboxView, Status, StoreView, UpstreamView, duration_text,
+    Applied, BanView, CensusView, Explained, FleetView, GuardView, KernelView, KeySetView, ListView,
+    ListsView, News, ReloadReport, SandboxView, Status, StoreView, UpstreamView, duration_text,
 };
 use crate::kernel::{Detached, Feature, Found, Interface};
 use crate::proxy::CertificateFacts;
@@ -71,6 +71,35 @@ pub(super) fn store_line(store: &StoreView) -> String {
     let since = Duration::from_secs_f64(store.since_seconds.unwrap_or_default());
     let reason = store.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{kind}, {} for {}{reason}", state.to_uppercase(), duration_text(since))
+}
+
+/// Each with what it serves by, and the last fetch's mistake.
+pub(super) fn key_sets(rows: &[KeySetView]) -> String {
+    let mut text = Text::default();
+    for row in rows {
+        text.line("key set", &row.url);
+        let age = match row.age_seconds {
+            Some(seconds) => format!("{} old", duration_text(Duration::from_secs(seconds))),
+            None => "none yet".to_owned(),
+        };
+        let origin = if row.is_pinned { ", from the pinned copy" } else { "" };
+        let stale = if row.is_stale { ", STALE" } else { "" };
+        let named = if row.keys.is_empty() { String::new() } else { format!(": {}", row.keys.join(" ")) };
+        text.line("", format!("{} keys{named}; {} bytes, {age}{origin}{stale}", row.keys.len(), row.bytes));
+        let fetching = if row.is_fetching { ", one under way" } else { "" };
+        let (fetched, failed, held_off) = (row.fetched, row.failed, row.held_off);
+        text.line("", format!("fetched {fetched}, failed {failed}, held off {held_off}{fetching}"));
+        for why in &row.left_out {
+            text.line("left out", why);
+        }
+        if let Some(error) = &row.error {
+            text.line("error", error);
+        }
+    }
+    if rows.is_empty() {
+        text.line("key sets", "none: no API has `auth = { jwt = { jwks = .. } }`");
+    }
+    text.finish()
 }
 
 /// Rows of the guard that people are shown; `--json` has them all.

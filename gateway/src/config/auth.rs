@@ -5,6 +5,10 @@ pub(super) mod hmac;
 pub(super) mod key;
 pub(super) mod mtls;
 
+pub(super) mod jwt;
+
+mod jwks;
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,15 +23,16 @@ use crate::model::{Auth, AuthBounds, AuthScheme, Require};
 /// Requests that wait take a task's worth of memory each.
 const WAITING_MAX: u64 = 1 << 16;
 const CREDENTIALS_MAX: u64 = 1 << 22;
+/// Verified tokens take up to 1.7 KiB each.
+const TOKENS_MAX: u64 = 1 << 22;
 
 pub(super) fn auth(compiler: &mut Compiler<'_>, spanned: &Spanned<raw::Auth>, api: &str) -> Option<Auth> {
     const REQUIRE: [(&str, Require); 2] = [("any", Require::Any), ("all", Require::All)];
     let raw = spanned.get_ref();
-    compiler.unsupported(&raw.jwt, "`jwt`");
     let require = compiler.word(&raw.require, "require", &REQUIRE).unwrap_or_default();
     let realm = realm(compiler, &raw.realm).unwrap_or(api).into();
     let mut schemes = schemes(compiler, raw);
-    if schemes.is_empty() && raw.jwt.is_none() {
+    if schemes.is_empty() {
         let message = "`auth` names a scheme, as in { key = { file = \"keys.toml\" } }";
         compiler.findings.at(spanned.span(), message);
     }
@@ -56,6 +61,10 @@ fn schemes(compiler: &mut Compiler<'_>, raw: &raw::Auth) -> Vec<Placed> {
     if let Some(raw) = &raw.hmac {
         let hmac = hmac::compile(compiler, raw.get_ref());
         schemes.push((raw.span(), hmac.map(Arc::new).map(AuthScheme::Hmac)));
+    }
+    if let Some(raw) = &raw.jwt {
+        let compiled = jwt::compile(compiler, raw).map(Box::new);
+        schemes.push((raw.span(), compiled.map(AuthScheme::Jwt)));
     }
     schemes
 }
@@ -97,5 +106,6 @@ pub(super) fn bounds(compiler: &mut Compiler<'_>, raw: Option<&raw::AuthBounds>)
     bounds.credentials = credentials.unwrap_or(bounds.credentials);
     bounds.waiting = compiler.within(&raw.waiting, "waiting", 1..=WAITING_MAX).unwrap_or(bounds.waiting);
     bounds.wait = raw.wait.as_ref().and_then(|wait| compiler.time(wait)).unwrap_or(bounds.wait);
+    bounds.tokens = compiler.within(&raw.tokens, "tokens", 0..=TOKENS_MAX).unwrap_or(bounds.tokens);
     bounds
 }

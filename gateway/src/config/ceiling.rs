@@ -16,8 +16,8 @@ use crate::limit::{Ledger, TABLE_ENTRIES};
 use crate::model::{Answer, AuthBounds, Speaks, Upstream};
 use crate::plane::Table;
 use crate::proxy::{
-    COMPRESSING_BYTES, COMPRESSING_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, KeptByAuth,
-    TLS_WRITE_BYTES, http2_upstream_bytes,
+    COMPRESSING_BYTES, COMPRESSING_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEADS, IDLE_ALL_MAX, KEY_SET_BYTES_MAX,
+    KEYS_OF_A_SET_MAX, KeptByAuth, TLS_WRITE_BYTES, VerifiedTokens, http2_upstream_bytes,
 };
 use crate::store::redis;
 use crate::telemetry::access_log;
@@ -47,6 +47,12 @@ const STREAM: u64 = 8 << 10;
 const IDLE_UPSTREAM: u64 = 16 << 10;
 /// TLS of an idle connection: its state, and what rustls keeps to read into.
 const TLS_IDLE: u64 = 12 << 10;
+/// A row of a file of revoked tokens, with its text.
+const REVOKED: u64 = 512;
+/// A key, for each algorithm that it may be used with.
+const KEY: u64 = 24 << 10;
+/// A set of keys: a document twice (it is fetched, and written to its pin), and the keys that it may hold twice.
+const KEY_SET: u64 = 2 * (KEY_SET_BYTES_MAX as u64) + 2 * KEYS_OF_A_SET_MAX as u64 * KEY;
 /// Keeper and gateway before the first client: binary, heap, stacks.
 const PROCESSES: u64 = 64 << 20;
 /// A ban in the gateway's own map, and the count of its cell of SEEN.
@@ -139,6 +145,25 @@ pub fn ceiling(config: &Config, workers: usize, cpus: usize) -> Ceiling {
     part("idle upstream connections", idle * each, format!("{idle} times {} KiB", each >> 10));
     let lines = config.access_log.as_ref().map_or(0, |log| u64::from(log.queue));
     part("access log", lines * access_log::Config::LINE_BYTES, format!("{lines} lines that wait"));
+    if config.catalog.jwts().next().is_some() {
+        let tokens = config.proxy.auth.tokens;
+        part("verified tokens", VerifiedTokens::bytes_for(tokens), format!("{tokens} tokens of [auth]"));
+    }
+    let revoked: usize = config.catalog.jwts().map(|auth| auth.revoked.len()).sum();
+    if revoked > 0 {
+        part("revoked tokens", 2 * revoked as u64 * REVOKED, format!("{revoked} rows, old and new"));
+    }
+    let mut sets: Vec<_> = config.catalog.key_sets().map(|set| &set.url).collect();
+    sets.sort_unstable();
+    sets.dedup();
+    if !sets.is_empty() {
+        let sets = sets.len() as u64;
+        part(
+            "key sets",
+            sets * KEY_SET,
+            format!("{sets} times {} KiB, a document and its keys", KEY_SET >> 10),
+        );
+    }
     let http2: u64 = config.catalog.apis.iter().map(|api| http2_upstreams(&api.answer, workers as u64)).sum();
     if http2 > 0 {
         part("HTTP/2 to upstreams", http2, "in_flight of each, one address a name".to_owned());

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::kernel::Sandbox;
 use crate::limit::{self, Shed};
-use crate::model::Rate;
+use crate::model::{KeySetSource, Rate};
 use crate::proxy::{self, Bounds, Listener, Timeouts};
 use crate::telemetry::access_log::{self, To};
 
@@ -41,6 +41,7 @@ pub(super) fn compile(raw: &Raw, text: &str, file: &Path, default_socket: &Path)
         also: Vec::new(),
         policies: HashSet::new(),
         credentials: 0,
+        key_sets: Vec::new(),
     };
     let config = compiler.config(raw, default_socket);
     compiler.findings.finish()?;
@@ -58,6 +59,8 @@ pub(super) struct Compiler<'a> {
     pub policies: HashSet<String>,
     /// Rows of a file of credentials.
     pub credentials: u32,
+    /// Of all APIs so far, each once.
+    pub key_sets: Vec<KeySetSource>,
 }
 
 impl Compiler<'_> {

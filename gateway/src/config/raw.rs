@@ -368,7 +368,7 @@ pub struct Respond {
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     pub key: Option<Spanned<auth::key::Raw>>,
-    pub jwt: Any,
+    pub jwt: Option<Spanned<auth::jwt::Raw>>,
     pub basic: Option<Spanned<auth::basic::Raw>>,
     pub hmac: Option<Spanned<auth::hmac::Raw>>,
     pub mtls: Option<Spanned<auth::mtls::Raw>>,
@@ -387,6 +387,7 @@ pub struct AuthBounds {
     pub credentials: Number,
     pub waiting: Number,
     pub wait: Text,
+    pub tokens: Number,
 }
 
 #[derive(Debug, Deserialize)]

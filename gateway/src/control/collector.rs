@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::{Parts, status};
+use super::{Parts, jwks, status};
 use crate::fleet::View;
 use crate::kernel::{Mode, State};
 use crate::plane::{ListCount, Maps, RuleCount, now_ns};
@@ -41,6 +41,7 @@ impl Collector for Collected {
         upstreams(&parts, &mut encoder)?;
         store(&parts, &mut encoder)?;
         fleet(&parts, &mut encoder)?;
+        jwks::collect(&parts, &mut encoder)?;
         let table = parts.shared.plane.table();
         let last = parts.reloader.last();
         let bans = parts.shared.bans.list(now_ns()).map_or(0, |rows| rows.len() as u64);
@@ -246,7 +247,11 @@ fn lists(maps: &Maps, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Er
     counter(encoder, names::LIST_BYTES, &met(|row| row.bytes))
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, metric: names::Named, value: u64) -> Result<(), fmt::Error> {
+pub(super) fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: names::Named,
+    value: u64,
+) -> Result<(), fmt::Error> {
     let gauge = ConstGauge::new(value);
     gauge.encode(encoder.encode_descriptor(
         metric.name,
@@ -256,7 +261,7 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, metric: names::Named, value: u64) 
     )?)
 }
 
-fn counter(
+pub(super) fn counter(
     encoder: &mut DescriptorEncoder<'_>,
     metric: names::Named,
     rows: &[(&[(&str, &str)], u64)],

@@ -59,6 +59,12 @@ pub enum Request {
         list: ListName,
         prefix: String,
     },
+    JwksStatus,
+    /// Fetches key sets, whatever their age.
+    JwksRefresh {
+        /// None: all.
+        url: Option<String>,
+    },
     /// The line is followed by so many bytes of a text of prefixes.
     ListLoad {
         list: ListName,
@@ -66,6 +72,30 @@ pub enum Request {
         source: String,
         bytes: u64,
     },
+}
+
+/// A set of keys, by `weir jwks`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySetView {
+    pub url: String,
+    /// Names; "" where a key has none.
+    pub keys: Vec<String>,
+    /// Why other keys of the document are not used.
+    pub left_out: Vec<String>,
+    pub bytes: usize,
+    /// Since its fetch; None: there is no set.
+    pub age_seconds: Option<u64>,
+    /// Its time is over; it serves because it cannot be fetched.
+    pub is_stale: bool,
+    /// From the copy on disk.
+    pub is_pinned: bool,
+    pub is_fetching: bool,
+    pub fetched: u64,
+    pub failed: u64,
+    /// Requests that would have had it fetched during a cool-down.
+    pub held_off: u64,
+    /// Of the last fetch.
+    pub error: Option<String>,
 }
 
 /// Bytes of a text that `load` takes: two million prefixes, the longest.

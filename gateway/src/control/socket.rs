@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::timeout;
 
 use super::message::{LOAD_BYTES_MAX, News, Request};
-use super::{Parts, apply, bans, explain, lists, status, store};
+use super::{Parts, apply, bans, explain, jwks, lists, status, store};
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +114,10 @@ async fn converse(stream: UnixStream, parts: &Parts) -> io::Result<()> {
             let loaded = lists::load(parts, list, &source, &text).and_then(value);
             send(&mut write, &Answer::of(loaded)).await
         }
+        Ok(Request::JwksRefresh { url }) => {
+            let refreshed = jwks::refresh(parts, url.as_deref()).await.and_then(value);
+            send(&mut write, &Answer::of(refreshed)).await
+        }
         Ok(request) => send(&mut write, &answer(parts, &request)).await,
         Err(error) => send(&mut write, &Answer::<()>::Error(format!("no such request: {error}"))).await,
     }
@@ -148,6 +152,8 @@ fn answer(parts: &Parts, request: &Request) -> Answer<serde_json::Value> {
         Request::ListShow { list } => lists::list(parts, *list).and_then(value),
         Request::ListAdd { list, prefix } => lists::add(parts, *list, prefix).and_then(value),
         Request::ListRemove { list, prefix } => lists::remove(parts, *list, prefix).and_then(value),
+        Request::JwksStatus => value(jwks::list(parts)),
+        Request::JwksRefresh { .. } => Err("a fetch is waited for".to_owned()),
         Request::ListLoad { .. } => Err("a list is loaded from what follows its line".to_owned()),
         Request::Apply { text, name, confirm_seconds, sessions } => {
             parts.guarding.welcome(sessions);

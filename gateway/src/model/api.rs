@@ -3,13 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Auth, Forwarding, Policy, Rate, Shaping};
+use super::{Auth, AuthScheme, Forwarding, JwtAuth, JwtKeys, KeySetSource, Policy, Rate, Shaping};
 
 /// Everything that is served: the one list a snapshot is built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     pub apis: Vec<Arc<Api>>,
     pub policies: Vec<Arc<Policy>>,
+}
+
+impl Catalog {
+    /// Those of all APIs; one that several use comes several times.
+    pub fn key_sets(&self) -> impl Iterator<Item = &KeySetSource> {
+        self.jwts().flat_map(|auth| match &auth.jwt.keys {
+            JwtKeys::Sets(sets) => sets.as_slice(),
+            JwtKeys::Secret(_) => &[],
+        })
+    }
+
+    /// Settings of every API that takes JSON Web Tokens.
+    pub fn jwts(&self) -> impl Iterator<Item = &JwtAuth> {
+        let schemes = self.apis.iter().filter_map(|api| api.auth.as_ref()).flat_map(|auth| &auth.schemes);
+        schemes.filter_map(|scheme| match scheme {
+            AuthScheme::Jwt(auth) => Some(&**auth),
+            AuthScheme::Key(_) | AuthScheme::Basic(_) | AuthScheme::Mtls(_) | AuthScheme::Hmac(_) => None,
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

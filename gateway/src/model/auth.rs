@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::HeaderText;
+use super::{HeaderText, JwtAuth};
 
 /// `auth` of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum AuthScheme {
     Mtls(MtlsAuth),
     /// Signatures by a shared secret.
     Hmac(Arc<HmacAuth>),
+    /// JSON Web Tokens, by a secret or by what their issuers publish.
+    Jwt(Box<JwtAuth>),
 }
 
 impl AuthScheme {
@@ -64,6 +66,7 @@ impl AuthScheme {
     pub fn has_file(&self) -> bool {
         match self {
             Self::Key(_) | Self::Basic(_) | Self::Mtls(_) | Self::Hmac(_) => true,
+            Self::Jwt(_) => false,
         }
     }
 
@@ -72,6 +75,7 @@ impl AuthScheme {
         match self {
             Self::Key(key) => key.reads_bearer(),
             Self::Basic(_) | Self::Mtls(_) | Self::Hmac(_) => false,
+            Self::Jwt(_) => true,
         }
     }
 }
@@ -228,6 +232,8 @@ pub struct AuthBounds {
     pub waiting: u32,
     /// How long one of them may.
     pub wait: Duration,
+    /// Verified JSON Web Tokens that are kept, so that they need not be verified again.
+    pub tokens: u32,
 }
 
 impl AuthBounds {
@@ -243,6 +249,12 @@ impl AuthBounds {
 
 impl Default for AuthBounds {
     fn default() -> Self {
-        Self { refused_weight: 10, credentials: 10_000, waiting: 1_024, wait: Duration::from_secs(5) }
+        Self {
+            refused_weight: 10,
+            credentials: 10_000,
+            waiting: 1_024,
+            wait: Duration::from_secs(5),
+            tokens: 16_384,
+        }
     }
 }

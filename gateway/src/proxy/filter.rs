@@ -24,9 +24,12 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Method, Uri};
 
-pub use self::auth::Kept as KeptByAuth;
 pub(super) use self::auth::{Answer as AuthAnswer, AuthRefusal, Presented, Session};
 use self::auth::{Auth, Authenticated, Identity};
+pub use self::auth::{
+    DOCUMENT_BYTES_MAX as KEY_SET_BYTES_MAX, DOCUMENTS_MAX as KEY_SETS_MAX, HeldFacts as HeldKeySetFacts,
+    KEYS_MAX as KEYS_OF_A_SET_MAX, Kept as KeptByAuth, KeySetFacts, Tokens as VerifiedTokens, fetch_key_sets,
+};
 use self::policies::Policies;
 use super::connection::Connection;
 use super::respond::Rejection;

@@ -65,6 +65,7 @@ pub use self::http2::bytes_for as http2_upstream_bytes;
 pub(super) use self::judged::Judged;
 pub use self::pool::IDLE_ALL_MAX;
 pub(super) use self::pool::Pools;
+pub(super) use self::secure::Security;
 pub use self::secure::check_upstream_tls;
 pub(super) use self::switched::Switched;
 pub(super) use self::target::Target;

@@ -188,7 +188,8 @@ async fn serve_until_told(serving: Serving) -> Result<ExitCode, Failure> {
 fn reach(config: &Config) -> Reach {
     let passwords = config.store.iter().flat_map(|store| store.password_files());
     let files = std::iter::once(&config.file).chain(&config.also).chain(passwords).cloned().collect();
-    Reach { files, socket: config.admin.socket.clone(), log: log_file(config) }
+    let pinned = config.catalog.key_sets().filter_map(|set| set.pin.clone()).collect();
+    Reach { files, socket: config.admin.socket.clone(), log: log_file(config), pinned }
 }
 
 /// What is written to, where that is a file.
@@ -377,6 +378,7 @@ fn start_tasks(
     tokio::spawn(control::follow_guard(Arc::clone(parts)));
     tokio::spawn(control::follow_names(Arc::clone(parts)));
     tokio::spawn(proxy::check_upstreams(Arc::clone(&parts.shared)));
+    tokio::spawn(proxy::fetch_key_sets(Arc::clone(&parts.shared.auth)));
     tokio::spawn(control::take_census(Arc::clone(parts)));
     tokio::spawn(control::revert_in_time(Arc::clone(parts)));
     if let Some(store) = &parts.store {

@@ -345,6 +345,17 @@ pub mod collected {
     pub const AUTH_WAITING: Named = named("auth_waiting", "Requests whose credential waits for slow work");
     pub const AUTH_WAITING_CAPACITY: Named =
         named("auth_waiting_capacity", "Requests whose credential may wait at once");
+    pub const JWT_TOKENS: Named = named("jwt_tokens", "Verified JSON Web Tokens that are kept");
+    pub const JWT_TOKENS_CAPACITY: Named = named("jwt_tokens_capacity", "Tokens that can be kept");
+    pub const JWKS_DOCUMENTS: Named = named("jwks_documents", "Key sets that are held");
+    pub const JWKS_KEYS: Named = named("jwks_keys", "Keys of all key sets");
+    pub const JWKS_KEYS_LEFT_OUT: Named =
+        named("jwks_keys_left_out", "Keys of key sets that are broken or not used here");
+    pub const JWKS_BYTES: Named = named("jwks_bytes", "Bytes of the documents of all key sets");
+    pub const JWKS_AGE: Named = named("jwks_age_seconds", "Age of the oldest key set that is held");
+    pub const JWKS_FETCHES: Named = named("jwks_fetches", "Fetches of key sets, by result");
+    pub const JWKS_HELD_OFF: Named =
+        named("jwks_held_off", "Requests that would have had a key set fetched during its cool-down");
     pub const BANS: Named = named("bans", "Bans that hold");
     pub const BANS_CAPACITY: Named = named("bans_capacity", "Bans that can hold at once");
     pub const CEILING: Named = named("memory_ceiling_bytes", "Most memory that the configuration can take");

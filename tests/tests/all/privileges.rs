@@ -218,7 +218,7 @@ fn the_sandbox_lets_serve_and_nothing_else() -> Result<()> {
 fn inside(folder: &Path) -> Result<()> {
     let (listener, udp) = (TcpListener::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     let (config, socket) = (folder.join("config/weir.toml"), folder.join("config/control.sock"));
-    let confined = confine(Sandbox::Auto, &Reach { files: vec![config.clone()], socket, log: None });
+    let confined = confine(Sandbox::Auto, &Reach { files: vec![config.clone()], socket, ..Reach::default() });
     ensure!(confined.seccomp == Part::On, "{confined:?}");
     // Serving goes on.
     let client = TcpStream::connect(listener.local_addr()?)?;

@@ -15,6 +15,8 @@ use super::{Part, folders_of};
 pub struct Reach {
     /// Files that a reload reads again: their folders can be read.
     pub files: Vec<PathBuf>,
+    /// Folders of pinned key sets: written to.
+    pub pinned: Vec<PathBuf>,
     /// The control socket: it is removed at the end.
     pub socket: PathBuf,
     /// The access log: a file in its place can be made and written.
@@ -70,6 +72,12 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     let known = READ.iter().map(Path::new).chain(program.as_deref());
     for path in known.chain(folders.iter().map(PathBuf::as_path)) {
         if let Some(rule) = beneath(path, read) {
+            ruleset = ruleset.add_rule(rule)?;
+        }
+    }
+    let kept = read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
+    for folder in &reach.pinned {
+        if let Some(rule) = beneath(folder, kept) {
             ruleset = ruleset.add_rule(rule)?;
         }
     }

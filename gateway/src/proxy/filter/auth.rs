@@ -13,7 +13,11 @@ mod basic;
 
 mod hmac;
 
+mod jwt;
+
 mod key;
+
+mod key_sets;
 
 mod mtls;
 
@@ -34,11 +38,13 @@ use hyper::header::{HeaderName, HeaderValue};
 
 pub use self::bounds::Kept;
 pub(in crate::proxy) use self::identity::{Identity, Session};
+pub use self::jwt::{KEYS_MAX, Tokens};
+pub use self::key_sets::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, HeldFacts, KeySetFacts, fetch_key_sets};
 pub(in crate::proxy) use self::pending::Pending;
 pub(in crate::proxy) use self::presented::Presented;
 pub(in crate::proxy) use self::reason::{Answer, AuthRefusal, Reason};
 use super::policies::Policies;
-use crate::model::{Api, AuthScheme, Require};
+use crate::model::{Api, AuthScheme, LimitKey, Require};
 
 /// A kind of authentication at one API, built at publish. What is hot answers at once and allocates
 /// nothing; [`Verdict::Wait`] is for what is cold: a hash that is slow on purpose, a key set to be fetched.
@@ -79,12 +85,14 @@ struct Site<'a> {
     kept: &'a Arc<Kept>,
     /// Whether another scheme of this API reads `Authorization: Bearer` too.
     shares_bearer: bool,
+    /// Claims that limits and headers of this API repeat.
+    claims: &'a [Arc<str>],
 }
 
 /// A scheme's row: from its settings to the scheme, or to none where the settings are another's.
 type Row = fn(&AuthScheme, &Site<'_>) -> Option<Box<dyn Scheme>>;
 
-const SCHEMES: [Row; 4] = [key::row, basic::row, mtls::row, hmac::row];
+const SCHEMES: [Row; 5] = [key::row, jwt::row, basic::row, mtls::row, hmac::row];
 
 /// An API's schemes; none where anybody may pass.
 pub(super) struct Auth {
@@ -109,7 +117,8 @@ impl Auth {
             api.auth.as_ref().map_or((&[][..], Require::Any), |auth| (auth.schemes.as_slice(), auth.require));
         let realm = api.auth.as_ref().map_or("", |auth| &auth.realm);
         let n_bearers = settings.iter().filter(|one| one.reads_bearer()).count();
-        let site = Site { realm, kept, shares_bearer: n_bearers > 1 };
+        let claims = claims(api, policies);
+        let site = Site { realm, kept, shares_bearer: n_bearers > 1, claims: &claims };
         let scheme = |one| SCHEMES.iter().find_map(|row| row(one, &site));
         let schemes: Vec<_> = settings.iter().filter_map(scheme).collect();
         let of_schemes = schemes.iter().flat_map(|one| one.upstream_headers());
@@ -196,6 +205,18 @@ impl Auth {
             None => self.refuse(NO_SCHEME, Reason::Busy),
         }
     }
+}
+
+/// Names of claims that rows of limits, the API's headers and those of policies repeat, each once.
+fn claims(api: &Api, policies: &Policies) -> Vec<Arc<str>> {
+    let by_limits = api.limits.iter().filter_map(|row| match &row.key {
+        LimitKey::Claim(name) => Some(name),
+        LimitKey::Client | LimitKey::Credential | LimitKey::Subject | LimitKey::Api => None,
+    });
+    let mut claims: Vec<_> = by_limits.chain(policies.claims()).cloned().collect();
+    claims.sort_unstable();
+    claims.dedup();
+    claims
 }
 
 /// The `scheme` of a refusal that no scheme made.

@@ -54,6 +54,15 @@ impl Policies {
         self.headers.iter().chain(of_policies).map(|(name, _)| name)
     }
 
+    /// Claims that headers repeat.
+    pub fn claims(&self) -> impl Iterator<Item = &Arc<str>> {
+        let of_policies = self.by_name.values().flat_map(|here| &here.headers);
+        self.headers.iter().chain(of_policies).filter_map(|(_, text)| match text {
+            Text::Of(HeaderText::Claim(name)) => Some(name),
+            Text::Of(_) | Text::Literal(_) => None,
+        })
+    }
+
     /// Rows whose refusals are counted.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.by_name.values().filter_map(|here| here.row.as_ref())
@@ -148,7 +157,7 @@ impl Text {
             Self::Of(HeaderText::Scheme) => identity.scheme,
             Self::Of(HeaderText::Claim(name)) => identity.claim(name)?,
         };
-        // A claim may hold what no header can: it is left out.
-        HeaderValue::from_str(text).ok()
+        // A claim may hold what no header can: it is left out. UTF-8 goes through (RFC 9110 section 5.5).
+        HeaderValue::from_bytes(text.as_bytes()).ok()
     }
 }

@@ -19,7 +19,7 @@ use crate::proxy::stream::Stream;
 use crate::proxy::tls::H2;
 
 /// How one address of an upstream is spoken to.
-pub(super) enum Security {
+pub(in crate::proxy) enum Security {
     Plain,
     Tls(Secure),
     /// Nothing is sent that was to be sent over TLS.
@@ -27,7 +27,7 @@ pub(super) enum Security {
 }
 
 /// Sessions are resumed: at most 256 names' are kept by rustls.
-pub(super) struct Secure {
+pub(in crate::proxy) struct Secure {
     connector: TlsConnector,
     name: ServerName<'static>,
     speaks: Speaks,

@@ -3,6 +3,8 @@
 
 use hyper::header::HeaderValue;
 
+use super::jwt::Flaw;
+
 /// Each is a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::proxy) enum Reason {
@@ -34,6 +36,8 @@ pub(in crate::proxy) enum Reason {
     Busy,
     /// What could tell was not there in time.
     Unavailable,
+    /// A token that is not good.
+    Jwt(Flaw),
 }
 
 /// How a refusal is answered; respond.rs chooses the status.
@@ -68,6 +72,7 @@ impl Reason {
             Self::Policy => "policy",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
+            Self::Jwt(flaw) => flaw.name(),
         }
     }
 
@@ -75,6 +80,7 @@ impl Reason {
         match self {
             Self::Absent => Answer::Absent,
             Self::Ambiguous => Answer::BadRequest,
+            Self::Policy | Self::Jwt(Flaw::NoPolicy) => Answer::Forbidden,
             Self::Malformed
             | Self::Unknown
             | Self::Signature
@@ -83,15 +89,19 @@ impl Reason {
             | Self::Early
             | Self::Replayed
             | Self::Disabled
-            | Self::Expired => Answer::Unauthorized,
-            Self::Policy => Answer::Forbidden,
+            | Self::Expired
+            | Self::Jwt(_) => Answer::Unauthorized,
             Self::Busy | Self::Unavailable => Answer::Unavailable,
         }
     }
 
     /// Whether it may have been a guess: those cost the client more than a request.
     pub fn is_guess(self) -> bool {
-        matches!(self.answer(), Answer::BadRequest | Answer::Unauthorized)
+        match self {
+            // Its issuer signed it: nobody guessed.
+            Self::Jwt(flaw) => !flaw.is_signed(),
+            _ => matches!(self.answer(), Answer::BadRequest | Answer::Unauthorized),
+        }
     }
 }
 
