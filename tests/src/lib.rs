@@ -56,6 +56,10 @@ pub mod pki;
 
 pub mod tls;
 
+pub mod jose;
+
+pub mod issuer;
+
 pub mod load;
 
 pub mod nft;

@@ -15,6 +15,7 @@ mod guard;
 mod http2;
 mod idle;
 mod interfaces;
+mod jwt;
 mod lifecycle;
 mod lists;
 mod overrides;
