@@ -373,12 +373,6 @@ impl Compiler<'_> {
         prefixes
     }
 
-    pub fn unsupported(&mut self, raw: &Any, name: &str) {
-        if let Some(raw) = raw {
-            self.findings.at(raw.span(), not_supported(name));
-        }
-    }
-
     /// A rate and a burst in units.
     pub fn rate(&mut self, rate: &Spanned<String>, burst: &Spanned<Value>) -> Option<Rate> {
         let (amount, period) = self.fallible(rate, units::rate(rate.get_ref()))?;
@@ -481,8 +475,4 @@ impl Compiler<'_> {
             }
         }
     }
-}
-
-pub(super) fn not_supported(name: &str) -> String {
-    format!("{name} is not supported by this version")
 }
