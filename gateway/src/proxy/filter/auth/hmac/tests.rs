@@ -32,7 +32,7 @@ fn scheme(components: &[&str], needs_nonce: bool) -> Box<dyn Scheme> {
         max_age: Duration::from_secs(300),
         needs_nonce,
     };
-    let site = Site { realm: "a", kept: &Arc::<Kept>::default(), shares_bearer: false };
+    let site = Site { realm: "a", kept: &Arc::<Kept>::default(), shares_bearer: false, claims: &[] };
     row(&AuthScheme::Hmac(Arc::new(settings)), &site).unwrap()
 }
 
