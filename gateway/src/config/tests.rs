@@ -261,7 +261,7 @@ fn mistakes_of_an_api_are_named_with_their_place() {
             "7:33",
             "segments",
         ),
-        ("respond = { status = 200 }\nauth = { jwt = { jwks = \"u\" } }", "5:16", "not supported"),
+        ("respond = { status = 200 }\nauth = { jwt = { jwks = \"u\" } }", "5:25", "a key set is at"),
     ] {
         check_wrong(&api(rest), place, part);
     }
