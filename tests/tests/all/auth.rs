@@ -42,7 +42,7 @@ fn start(more: &str) -> Result<Weir> {
     let place = Place::new()?;
     std::fs::write(place.folder().join("keys.toml"), "")?;
     place.write_config(&format!(
-        "access_log = {{ to = \"access.log\" }}\n[[listener]]\naddress = \"127.0.0.1:{}\"\n{more}[[api]]\nname = \"shop\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"in\" }}\nauth = {{ key = {{ file = \"keys.toml\", query = \"key\", header = \"X-Api-Key\" }} }}\n[kernel]\nmode = \"off\"\n",
+        "access_log = {{ to = \"access.log\" }}\n[[listener]]\naddress = \"127.0.0.1:{}\"\n{more}[[api]]\nname = \"shop\"\nlisten_path = \"/\"\nrespond = {{ status = 200, body = \"in\" }}\nauth = {{ key = {{ file = \"keys.toml\", query = \"key\", header = \"X-Api-Key\" }} }}\n[kernel]\nmode = \"off\"\nguard_own_addresses = false\n",
         place.port
     ))?;
     Weir::start_at(place)
