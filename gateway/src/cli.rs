@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::control::GuardView;
 use crate::control::ListName;
 use crate::run::{self, Exit, RunArgs};
-use crate::{config, kernel};
+use crate::{config, kernel, plane};
 
 /// Linux API gateway whose per-client limit lives in the kernel.
 ///
@@ -381,7 +381,7 @@ fn check(args: Check, surroundings: &Surroundings) -> ExitCode {
             print::say(print::guarded(&GuardView::all(&loaded.guard)));
             let certificates = loaded.config.proxy.certificates();
             if !certificates.is_empty() {
-                print::say(print::certificates(&certificates, run::unix_time_s()));
+                print::say(print::certificates(&certificates, plane::unix_s()));
             }
         }
         (Err(errors), false) => eprintln!("{errors}"),

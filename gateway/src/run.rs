@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+pub use self::serve::possible_cpus;
 use self::serve::{Serving, serve};
-pub use self::serve::{possible_cpus, unix_time_s};
 use crate::config::{self, Config};
 use crate::kernel::{
     Capacities, CapacitiesWanted, Established, Facts, Guard, Handover, Interface, Interfaces, Keeper,

@@ -55,11 +55,11 @@ pub(super) fn checked(loaded: &Result<Loaded, Errors>, ceiling: Option<&Ceiling>
 }
 
 /// Each with its names and its end; `now_s` is Unix time.
-pub(super) fn certificates(rows: &[&CertificateFacts], now_s: i64) -> String {
+pub(super) fn certificates(rows: &[&CertificateFacts], unix_s: u64) -> String {
     let mut text = Text::default();
     for row in rows {
         let names = if row.names.is_empty() { "no DNS name".to_owned() } else { row.names.join(", ") };
-        let end = if row.is_expired(now_s) { "EXPIRED" } else { "until" };
+        let end = if row.is_expired(unix_s) { "EXPIRED" } else { "until" };
         text.line("certificate", format!("{}: {names}; {end} {}", row.name, row.not_after));
     }
     text.finish()

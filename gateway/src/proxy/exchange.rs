@@ -188,7 +188,6 @@ impl Exchange<'_> {
             uri: &mut head.uri,
             headers: &mut head.headers,
             over,
-            client,
             now_ns,
             unix_s: unix_s(),
         };

@@ -23,7 +23,7 @@ use crate::limit::{Offender, Shedder};
 use crate::model::PrefixSet;
 use crate::plane::{
     Added, Additions, Bans, Charge, Events, Lease, Maps, PinDir, Plane, capacity_of_aggregates, fresh_seed,
-    now_ns,
+    now_ns, unix_s,
 };
 use crate::proxy::{self, KeptByAuth, Shared, SharedParts, Snapshot, Upstreams};
 use crate::store::redis::Link;
@@ -305,7 +305,7 @@ fn reloader(
 
 /// Clients refuse such a certificate; that is no reason to serve nobody.
 fn warn_of_expired(config: &Config) {
-    let now_s = unix_time_s();
+    let now_s = unix_s();
     for certificate in config.proxy.certificates().into_iter().filter(|one| one.is_expired(now_s)) {
         tracing::warn!(
             certificate = certificate.name,
@@ -313,12 +313,6 @@ fn warn_of_expired(config: &Config) {
             "certificate expired"
         );
     }
-}
-
-/// Seconds of Unix time.
-pub fn unix_time_s() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn snapshot(

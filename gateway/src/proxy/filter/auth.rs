@@ -1,8 +1,6 @@
 //! Who presents a credential: the schemes in the order in which the API names them, and the session that
 //! proves one passed. Knows no limits and no grants; those are filters behind it.
 
-#![expect(dead_code, reason = "schemes that read a certificate, wait, or expire are being added")]
-
 mod bounds;
 
 mod challenge;

@@ -48,8 +48,8 @@ impl CertificateFacts {
         })
     }
 
-    pub fn is_expired(&self, now_s: i64) -> bool {
-        self.not_after_s < now_s
+    pub fn is_expired(&self, unix_s: u64) -> bool {
+        u64::try_from(self.not_after_s).map_or(true, |end_s| end_s < unix_s)
     }
 }
 

@@ -11,7 +11,7 @@ use weir_tests::weir::{Place, Weir};
 
 /// Seconds of Unix time.
 pub fn unix_s() -> u64 {
-    u64::try_from(weir::run::unix_time_s()).unwrap_or_default()
+    weir::plane::unix_s()
 }
 
 /// Of alice, for ten minutes.

@@ -4,7 +4,6 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Uri};
 
 use super::Reason;
-use crate::model::ClientKey;
 use crate::proxy::connection::Connection;
 
 /// Nothing of the body: it has not come yet.
@@ -14,7 +13,6 @@ pub(in crate::proxy) struct Presented<'a> {
     pub uri: &'a mut Uri,
     pub headers: &'a mut HeaderMap,
     pub over: &'a Connection,
-    pub client: ClientKey,
     /// Of the monotonic clock.
     pub now_ns: u64,
     /// Seconds of Unix time.

@@ -6,7 +6,7 @@ use hyper::{HeaderMap, Method, Uri};
 
 use super::super::Kept;
 use super::*;
-use crate::model::{ClientKey, Holder, Secret};
+use crate::model::{Holder, Secret};
 use crate::proxy::connection::{self, Connection, Peer};
 
 /// `test-shared-secret` of appendix B.1.5.
@@ -55,7 +55,6 @@ fn judge(scheme: &dyn Scheme, input: &str, signature: &str, at_s: u64) -> Result
         uri: &mut uri,
         headers: &mut headers,
         over: &over,
-        client: ClientKey(1),
         now_ns: at_s * 1_000_000_000,
         unix_s: at_s,
     };
