@@ -4,6 +4,7 @@
 mod banner;
 
 mod serve;
+mod signals;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

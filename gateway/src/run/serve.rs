@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::banner::banner;
+use super::signals::Signals;
 use super::{Failure, Loaded, RunArgs, bound, overlay, workers};
 use crate::config::{Config, ceiling};
 use crate::control::{self, Collected, Guarding, Parts, Publish, Reloader, Trial};
@@ -395,23 +395,6 @@ async fn await_store(parts: &Parts) {
         && tokio::time::timeout(STORE_WAIT, fleet.joined()).await.is_err()
     {
         tracing::warn!("ready before the fleet's bans are known");
-    }
-}
-
-/// What a person may tell the process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn caught() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
     }
 }
 
